@@ -1,0 +1,157 @@
+/* Quarry's public interface: the allocator under its own names, and what the C library's malloc has no name for.
+ *
+ * Link with -lquarry (shared or static; malloc, free and operator new are then Quarry's too), or with -lquarry-core
+ * (these names only; malloc stays the C library's).
+ *
+ * Unless a comment says otherwise: sizes are bytes, every function may be called from any thread at any time, none
+ * may be called from a signal handler that interrupted one of them, and a resource that runs out gives NULL with
+ * errno set to ENOMEM. errno is left alone on success. All functions exist since version 0.1.
+ */
+#ifndef QUARRY_QUARRY_H
+#define QUARRY_QUARRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QUARRY_VERSION_MAJOR 0
+#define QUARRY_VERSION_MINOR 1
+#define QUARRY_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define QUARRY_EXPORT __attribute__((visibility("default")))
+#define QUARRY_MALLOC __attribute__((malloc, warn_unused_result))
+#define QUARRY_SIZE(n) __attribute__((alloc_size(n)))
+#define QUARRY_SIZE2(n, m) __attribute__((alloc_size(n, m)))
+#else
+#define QUARRY_EXPORT
+#define QUARRY_MALLOC
+#define QUARRY_SIZE(n)
+#define QUARRY_SIZE2(n, m)
+#endif
+
+/* ---- The C library's functions under Quarry's names; same contracts as malloc(3), posix_memalign(3). ---- */
+
+/* At least `size` bytes, aligned to 16. size 0 gives a unique block. Above PTRDIFF_MAX: NULL, ENOMEM. */
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(1) void *quarry_malloc(size_t size);
+
+/* `count` times `size` bytes, all zero. An overflowing product: NULL, ENOMEM. */
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE2(1, 2) void *quarry_calloc(size_t count, size_t size);
+
+/* Changes a block's size, moving it if needed; contents are kept up to the smaller size. realloc(NULL, n) is
+ * malloc(n); realloc(p, 0) frees p and returns NULL, as glibc does. On failure the old block is untouched. */
+QUARRY_EXPORT QUARRY_SIZE(2) void *quarry_realloc(void *block, size_t size);
+QUARRY_EXPORT QUARRY_SIZE2(2, 3) void *quarry_reallocarray(void *block, size_t count, size_t size);
+
+/* Frees a block; NULL is allowed. errno is preserved. A pointer that is not the start of a live block is reported
+ * on standard error and the process aborts; for a pointer outside Quarry's memory see the option `foreign`. */
+QUARRY_EXPORT void quarry_free(void *block);
+
+/* C23: like quarry_free. `size` and `alignment` are what the block was asked for with. They are not trusted: a
+ * wrong value does no harm. */
+QUARRY_EXPORT void quarry_free_sized(void *block, size_t size);
+QUARRY_EXPORT void quarry_free_aligned_sized(void *block, size_t alignment, size_t size);
+
+/* `alignment`: a power of two. aligned_alloc and memalign follow glibc 2.36: another value is rounded up to the
+ * next power of two; one above SIZE_MAX / 2 + 1 gives NULL, EINVAL. posix_memalign returns EINVAL unless the
+ * alignment is a power of two and a multiple of sizeof(void *), ENOMEM if memory is short, and leaves errno alone. */
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(2) void *quarry_aligned_alloc(size_t alignment, size_t size);
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(2) void *quarry_memalign(size_t alignment, size_t size);
+QUARRY_EXPORT int quarry_posix_memalign(void **block, size_t alignment, size_t size);
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(1) void *quarry_valloc(size_t size);  /* aligned to a page */
+QUARRY_EXPORT QUARRY_MALLOC void *quarry_pvalloc(size_t size);                /* and rounded up to whole pages */
+
+/* ---- Sizes ---- */
+
+/* How many bytes of the block may be used: at least what was asked for, constant until it is freed or resized;
+ * all are writable and kept by realloc. NULL gives 0. A pointer that is no live block's start is reported. */
+QUARRY_EXPORT size_t quarry_usable_size(const void *block);
+
+/* What a request of `size` bytes rounds up to: quarry_usable_size(quarry_malloc(size)). 0 if `size` is above
+ * PTRDIFF_MAX. Allocates nothing. */
+QUARRY_EXPORT size_t quarry_good_size(size_t size);
+
+/* ---- Giving memory back ---- */
+
+/* Returns free memory to the system, of all threads as far as it can be reached, except `keep_bytes` of it.
+ * Returns the number of bytes of resident memory that went back; 0 if none. Takes time in proportion to the heap. */
+QUARRY_EXPORT size_t quarry_trim(size_t keep_bytes);
+
+/* ---- Looking inside ---- */
+
+/* What an address is to Quarry. */
+enum quarry_kind {
+	QUARRY_FOREIGN = 0,     /* outside Quarry's memory */
+	QUARRY_UNUSED = 1,      /* in Quarry's memory, but in no block: a free span, a slab's head or tail, never used */
+	QUARRY_METADATA = 2,    /* Quarry's own bookkeeping */
+	QUARRY_LIVE = 3,        /* in a block that is handed out */
+	QUARRY_FREE = 4,        /* in a block that is free: freed before, or never handed out */
+};
+
+struct quarry_description {
+	enum quarry_kind kind;
+	void *block;            /* start of the block that the address lies in; NULL unless LIVE or FREE */
+	size_t size;            /* the block's usable bytes; 0 unless LIVE or FREE */
+	size_t offset;          /* of the address in the block */
+	bool large;             /* the block has a span of its own */
+	bool fresh;             /* FREE only: known to have never been handed out since its slab was made */
+};
+
+/* Describes any address, interior ones too; never reports, never dereferences the address. The answer is a snapshot:
+ * other threads may change it at once. */
+QUARRY_EXPORT struct quarry_description quarry_describe(const void *address);
+
+/* Calls `visit` for each live block (start, usable bytes) in address order until it returns non-zero; returns that,
+ * or 0. Blocks that other threads allocate or free meanwhile may or may not be seen. `visit` may allocate and free. */
+QUARRY_EXPORT int quarry_walk(int (*visit)(void *block, size_t size, void *context), void *context);
+
+/* Figures, counted when asked. Bytes unless named otherwise. */
+struct quarry_stats {
+	size_t struct_bytes;        /* set by the caller to sizeof(struct quarry_stats): later versions add fields */
+	uint64_t live_bytes;        /* usable bytes of all live blocks */
+	uint64_t live_blocks;       /* count */
+	uint64_t live_large_bytes;  /* of these, in blocks with a span of their own */
+	uint64_t live_large_blocks; /* count */
+	uint64_t cached_bytes;      /* free blocks held in threads' magazines */
+	uint64_t free_in_slab_bytes;/* free blocks in slabs that are in use */
+	uint64_t slab_bytes;        /* address space of all slabs */
+	uint64_t slab_count;
+	uint64_t large_span_bytes;  /* address space of the spans of large blocks */
+	uint64_t dirty_bytes;       /* free spans whose memory has not gone back */
+	uint64_t clean_bytes;       /* free spans without memory */
+	uint64_t metadata_bytes;    /* handed out by the metadata allocator: headers, ledgers, heaps, magazines */
+	uint64_t page_map_bytes;    /* readable and writable part of the page maps */
+	uint64_t committed_bytes;   /* readable and writable part of the regions */
+	uint64_t reserved_bytes;    /* all regions, address space */
+	uint64_t region_count;
+	uint64_t heap_count;        /* thread heaps ever made and still existing, in use or pooled */
+	uint64_t heap_pooled_count; /* of these, waiting for a thread */
+	uint64_t purged_bytes;      /* total given back by MADV_DONTNEED since the start */
+	uint64_t purge_count;       /* calls that gave back */
+	uint64_t moved_bytes;       /* moved by realloc with mremap instead of being copied, since the start */
+};
+
+/* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are
+ * exact when no other thread allocates meanwhile. Takes about 0.3 ns per block of every slab. */
+QUARRY_EXPORT int quarry_stats(struct quarry_stats *stats);
+
+/* Writes the same as one JSON object, with a table per size class, to `buffer` (always terminated if `capacity` is
+ * not 0). Returns the length that the whole text has without its terminator, like snprintf. Allocates nothing. */
+QUARRY_EXPORT size_t quarry_stats_json(char *buffer, size_t capacity);
+
+/* "0.1.0" */
+QUARRY_EXPORT const char *quarry_version(void);
+
+/* A program that is linked with Quarry may define its own defaults: const char quarry_options[] = "key=value,...";
+ * The environment's QUARRY_OPTIONS overrides it key by key. See quarry_options(7). */
+extern const char quarry_options[] __attribute__((weak));
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,126 @@
+/* Allocating and freeing, the slow paths: see allocate.h. */
+#include "api/allocate.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/fast.h"
+#include "api/foreign.h"
+#include "api/init.h"
+#include "block/large.h"
+#include "block/lookup.h"
+#include "guard/report.h"
+#include "space/purge.h"
+#include "thread/life.h"
+#include "thread/shared.h"
+
+void *allocate_failed(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
+static struct entry take(unsigned class_index)
+{
+	init_ensure();
+	struct heap *heap = life_heap();
+	return heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
+}
+
+static void *allocate_small(unsigned class_index)
+{
+	struct entry entry = take(class_index);
+
+	if (UNLIKELY(entry.block == NULL))
+		return allocate_failed();
+	ledger_set(entry.state, LEDGER_LIVE);
+	return entry.block;
+}
+
+static void *allocate_large(size_t size, size_t alignment, bool zeroed)
+{
+	init_ensure();
+	purge_tick();
+	void *block = large_make(size, alignment, zeroed);
+	return block != NULL ? block : allocate_failed();
+}
+
+void *allocate_slow(size_t size)
+{
+	if (size <= SMALL_BYTES_MAX)
+		return allocate_small(size_class_of(size + (size == 0)));
+	return allocate_large(size, GRANULE_BYTES, false);
+}
+
+void *allocate_zeroed(size_t size)
+{
+	if (size > SMALL_BYTES_MAX)
+		return allocate_large(size, GRANULE_BYTES, true);
+
+	unsigned class_index = size_class_of(size + (size == 0));
+	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
+	struct entry entry = *magazine->top;
+	if (LIKELY(entry.block != NULL))
+		magazine->top--;
+	else if (UNLIKELY((entry = take(class_index)).block == NULL))
+		return allocate_failed();
+	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
+	ledger_set(entry.state, LEDGER_LIVE);
+	return zero ? entry.block : memset(entry.block, 0, size);
+}
+
+void *allocate_aligned(size_t alignment, size_t size)
+{
+	if (alignment <= GRANULE_BYTES)
+		return fast_allocate(size);
+	unsigned class_index = size_class_aligned(size, alignment);
+	if (class_index == CLASS_COUNT)
+		return allocate_large(size, alignment, false);
+	return allocate_small(class_index);
+}
+
+/* The owner's frees when its magazine is full or not its own yet; the shared heap's. True if it was done here. */
+static bool release_to_owner(struct span *slab, struct entry entry)
+{
+	struct heap *heap = life_heap_if_any();
+
+	if (heap == NULL)
+		return shared_owns(slab) && shared_put(slab, entry);
+	if (atomic_load_explicit(&slab->owner, memory_order_relaxed) != heap->distance)
+		return false;
+	ledger_set(entry.state, LEDGER_CACHED);
+	heap_put(heap, slab->class_index, entry);
+	return true;
+}
+
+void release_slow(void *block)
+{
+	struct span *span;
+	ledger_byte *state;
+
+	if (block == NULL)
+		return;
+	int saved_errno = errno;
+	if (region_of(block) == NULL) {
+		foreign_free(block);
+		errno = saved_errno;
+		return;
+	}
+	if (!live_block(block, &span, &state))
+		report_bad_pointer("free", block);
+	bool large = state == &span->large_state;
+	if (!large && release_to_owner(span, (struct entry){ block, state })) {
+		errno = saved_errno;
+		return;
+	}
+	if (!ledger_end_life(state, LEDGER_FREE))
+		report_bad_pointer("free", block);
+	if (large) {
+		large_release(span);
+		purge_tick();
+	} else {
+		heap_notify(span);
+	}
+	errno = saved_errno;
+}

@@ -1,0 +1,20 @@
+/* Allocating and freeing when the fast path does not serve: refills, large blocks, other threads' blocks, mistakes.
+ * Called by fast.h and by the other files of src/api/. errno is set to ENOMEM on failure and untouched otherwise. */
+#ifndef QUARRY_API_ALLOCATE_H
+#define QUARRY_API_ALLOCATE_H
+
+#include "base/compiler.h"
+
+COLD void *allocate_slow(size_t size);
+COLD void release_slow(void *block);
+
+/* `zeroed`: the block reads as zero. */
+void *allocate_zeroed(size_t size);
+
+/* A power of two as alignment. */
+void *allocate_aligned(size_t alignment, size_t size);
+
+/* NULL with ENOMEM; for callers that return it. */
+void *allocate_failed(void);
+
+#endif

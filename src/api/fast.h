@@ -1,0 +1,54 @@
+/* The two paths that matter: malloc of a small size and free of a small block of the own thread, when the magazine
+ * serves them. No call, no lock, no touch of the block; every check of the promise is in. Included by what exports
+ * them, under their own and under libc's names. Their instructions are counted by tests/api/fast_path.sh. */
+#ifndef QUARRY_API_FAST_H
+#define QUARRY_API_FAST_H
+
+#include "api/allocate.h"
+#include "thread/heap.h"
+
+ALWAYS_INLINE void *fast_allocate(size_t size)
+{
+	/* size 0 wraps and takes the slow path, like all that is not small. */
+	if (UNLIKELY(size - 1 >= SMALL_BYTES_MAX))
+		return allocate_slow(size);
+	struct magazine *magazine = thread_magazine(size_class_magazine[(size - 1) >> GRANULE_LOG2]);
+	struct entry *top = magazine->top;
+	void *block = top->block;
+	if (UNLIKELY(block == NULL))
+		return allocate_slow(size);
+	magazine->top = top - 1;
+	ledger_set(top->state, LEDGER_LIVE);
+	return block;
+}
+
+ALWAYS_INLINE void fast_release(void *block)
+{
+	/* NULL and other heaps' pointers wrap to far beyond the region. */
+	uintptr_t offset = (uintptr_t)block - region_first.base;
+	if (UNLIKELY(offset >= LOAD_ONCE(region_first.committed_bytes)))
+		goto slow;
+	struct span *span = (struct span *)((uintptr_t)&span_nobody +
+	                                    LOAD_ONCE(region_first.page_map[offset >> UNIT_LOG2]));
+	bool is_start;
+	size_t index = block_index((uintptr_t)block - span->base,
+	                           atomic_load_explicit(&span->multiplier, memory_order_relaxed), &is_start);
+	if (UNLIKELY(!is_start))
+		goto slow;
+	uintptr_t distance = thread_heap_distance;
+	if (UNLIKELY(LOAD_ONCE(span->owner) != distance))
+		goto slow;
+	ledger_byte *state = span->ledger + index;
+	struct magazine *magazine = (struct magazine *)(span->magazine + distance);
+	struct entry *top = magazine->top;
+	if (UNLIKELY(LOAD_ONCE(*state) != LEDGER_LIVE) || UNLIKELY(top == magazine->limit))
+		goto slow;
+	ledger_set(state, LEDGER_CACHED);
+	top[1] = (struct entry){ block, state };
+	magazine->top = top + 1;
+	return;
+slow:
+	release_slow(block);
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* The start: see init.h. */
+#include "api/init.h"
+
+#include <pthread.h>
+
+#include "base/lock.h"
+#include "base/text.h"
+#include "observe/stats.h"
+#include "os/os.h"
+#include "quarry/quarry.h"
+#include "space/purge.h"
+#include "thread/fork.h"
+#include "thread/life.h"
+
+/* Enough for every option to be wrong, or for help. */
+#define MESSAGE_BYTES 8192
+
+struct sealed sealed;
+_Atomic bool init_done;
+
+static struct lock init_lock = LOCK_INIT(LOCK_RANK_INIT);
+
+/* Tells why, where the program can still see it. */
+static void options_read(struct options *options)
+{
+	char buffer[MESSAGE_BYTES];
+	struct text text = text_over(buffer, sizeof(buffer));
+	const char *environment = os_is_secure() ? NULL : os_environment("QUARRY_OPTIONS");
+
+	/* Weak, so the address is NULL in most programs; compilers take an array's address for never NULL. */
+	const char *program = quarry_options;
+	__asm__("" : "+r"(program));
+
+	options_reset(options);
+	if (program != NULL)
+		options_parse(options, program, OPTION_FROM_PROGRAM, &text);
+	if (environment != NULL)
+		options_parse(options, environment, OPTION_FROM_ENVIRONMENT, &text);
+	if (options->help)
+		options_help_text(&text);
+	if (options->confirm)
+		options_confirm_text(options, &text);
+	text_write_error(&text);
+}
+
+void init_once(void)
+{
+	lock_take(&init_lock);
+	if (!atomic_load_explicit(&init_done, memory_order_relaxed)) {
+		options_read(&sealed.options);
+		purge_configure(sealed.options.retain, sealed.options.decay_ms);
+		life_init();
+		atomic_store_explicit(&init_done, true, memory_order_release);
+	}
+	lock_release(&init_lock);
+}
+
+/* Before other libraries' constructors in the shared library (-z initfirst), so that our fork handlers stand around
+ * everybody else's: prepare last, parent and child first. */
+__attribute__((constructor)) static void init_constructor(void)
+{
+	init_ensure();
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	if (os_protect_read(&sealed, sizeof(sealed)) == 0)
+		os_seal(&sealed, sizeof(sealed));
+}
+
+__attribute__((destructor)) static void init_destructor(void)
+{
+	if (sealed.options.stats)
+		stats_print();
+}

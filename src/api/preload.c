@@ -1,0 +1,71 @@
+/* What only the shared library does: it knows the next allocator in line, and keeps libraries that are opened with
+ * RTLD_DEEPBIND from freeing our blocks in the C library. Not in libquarry.a. */
+#include <dlfcn.h>
+
+#include "api/foreign.h"
+#include "api/init.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+
+typedef void *(*dlopen_function)(const char *file, int mode);
+typedef void *(*dlmopen_function)(Lmid_t space, const char *file, int mode);
+
+/* Resolved by the constructor; by the first call where a library's constructor opens others before ours has run. */
+static dlopen_function next_dlopen;
+static dlmopen_function next_dlmopen;
+
+static dlopen_function resolve_dlopen(void)
+{
+	if (next_dlopen == NULL)
+		next_dlopen = (dlopen_function)dlsym(RTLD_NEXT, "dlopen");
+	return next_dlopen;
+}
+
+static dlmopen_function resolve_dlmopen(void)
+{
+	if (next_dlmopen == NULL)
+		next_dlmopen = (dlmopen_function)dlsym(RTLD_NEXT, "dlmopen");
+	return next_dlmopen;
+}
+
+/* A priority before init.c's constructor, which seals what is set here. */
+__attribute__((constructor(101))) static void preload_constructor(void)
+{
+	struct foreign_next next = {
+		.free = (void (*)(void *))dlsym(RTLD_NEXT, "free"),
+		.realloc = (void *(*)(void *, size_t))dlsym(RTLD_NEXT, "realloc"),
+		.usable_size = (size_t(*)(void *))dlsym(RTLD_NEXT, "malloc_usable_size"),
+	};
+
+	init_ensure();
+	foreign_set_next(&next);
+	resolve_dlopen();
+	resolve_dlmopen();
+}
+
+static int mode_allowed(int mode)
+{
+	init_ensure();
+	return sealed.options.deepbind == OPTION_deepbind_mask ? mode & ~RTLD_DEEPBIND : mode;
+}
+
+/* The loader looks at the caller's address to find its run path and its name space, so the real function must see our
+ * caller: both end in a jump, not a call. The compiler makes one of a call in tail position; that it did is tested
+ * (tests/preload/). */
+#define TAIL_CALLS __attribute__((optimize("O2", "optimize-sibling-calls")))
+#if defined(__clang__)
+#undef TAIL_CALLS
+#define TAIL_CALLS
+#endif
+
+PUBLIC TAIL_CALLS void *dlopen(const char *file, int mode)
+{
+	int allowed = mode_allowed(mode);
+	return resolve_dlopen()(file, allowed);
+}
+
+PUBLIC TAIL_CALLS void *dlmopen(Lmid_t space, const char *file, int mode)
+{
+	int allowed = mode_allowed(mode);
+	return resolve_dlmopen()(space, file, allowed);
+}

@@ -1,0 +1,60 @@
+/* The public functions under Quarry's own names: see quarry/quarry.h. One forwarding line each. */
+#include "quarry/quarry.h"
+
+#include <errno.h>
+
+#include "api/aligned.h"
+#include "api/fast.h"
+#include "api/init.h"
+#include "api/resize.h"
+#include "api/trim.h"
+#include "base/bits.h"
+#include "observe/stats.h"
+#include "observe/walk.h"
+
+void *quarry_malloc(size_t size) { return fast_allocate(size); }
+void quarry_free(void *block) { fast_release(block); }
+void quarry_free_sized(void *block, size_t size UNUSED) { fast_release(block); }
+void quarry_free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block); }
+void *quarry_calloc(size_t count, size_t size) { return aligned_calloc(count, size); }
+void *quarry_realloc(void *block, size_t size) { return resize(block, size); }
+void *quarry_aligned_alloc(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
+void *quarry_memalign(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
+int quarry_posix_memalign(void **block, size_t alignment, size_t size) { return aligned_posix(block, alignment, size); }
+void *quarry_valloc(size_t size) { return aligned_valloc(size); }
+void *quarry_pvalloc(size_t size) { return aligned_pvalloc(size); }
+size_t quarry_usable_size(const void *block) { return usable_size(block); }
+size_t quarry_good_size(size_t size) { return good_size(size); }
+size_t quarry_trim(size_t keep_bytes) { return trim_all(keep_bytes); }
+struct quarry_description quarry_describe(const void *address) { return walk_describe(address); }
+size_t quarry_stats_json(char *buffer, size_t capacity) { return stats_json(buffer, capacity); }
+
+void *quarry_reallocarray(void *block, size_t count, size_t size)
+{
+	size_t bytes;
+
+	return multiply_checked(count, size, &bytes) ? resize(block, bytes) : allocate_failed();
+}
+
+int quarry_walk(int (*visit)(void *block, size_t size, void *context), void *context)
+{
+	return walk_live(visit, context);
+}
+
+int quarry_stats(struct quarry_stats *stats)
+{
+	int error = stats_fill(stats);
+
+	if (error == 0)
+		return 0;
+	errno = -error;
+	return -1;
+}
+
+#define VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_(major, minor, patch)
+
+const char *quarry_version(void)
+{
+	return VERSION_TEXT(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH);
+}

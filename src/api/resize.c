@@ -1,0 +1,98 @@
+/* realloc, and how large a block is: see resize.h. */
+#include "api/resize.h"
+
+#include <string.h>
+
+#include "api/allocate.h"
+#include "api/fast.h"
+#include "api/foreign.h"
+#include "block/large.h"
+#include "block/lookup.h"
+#include "guard/report.h"
+
+/* From here on moving page tables beats copying, measured by bench/vmas: below it the copy mostly lands in memory that
+ * is there already. */
+#define MOVE_BYTES_MIN (256 * KIB)
+
+/* A block that keeps at least half of its bytes stays where it is. */
+#define SHRINK_FRACTION 2
+
+static size_t block_bytes(const struct span *span, const ledger_byte *state)
+{
+	return state == &span->large_state ? span->large_bytes : span->block_bytes;
+}
+
+static void *resize_by_copy(void *block, size_t old_bytes, size_t size)
+{
+	void *target = fast_allocate(size);
+
+	if (target == NULL)
+		return NULL;
+	memcpy(target, block, min_size(old_bytes, size));
+	fast_release(block);
+	return target;
+}
+
+/* NULL: the block must be copied. */
+static void *resize_large(struct span *large, ledger_byte *state, void *block, size_t size)
+{
+	if (size <= SMALL_BYTES_MAX)
+		return NULL;
+	if (large_resize_in_place(large, size))
+		return block;
+	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
+		return NULL;
+	void *target = large_move(large, size);
+	if (target == NULL)
+		ledger_set(state, LEDGER_LIVE);
+	return target;
+}
+
+void *resize(void *block, size_t size)
+{
+	struct span *span;
+	ledger_byte *state;
+
+	if (block == NULL)
+		return fast_allocate(size);
+	if (region_of(block) == NULL)
+		return foreign_realloc(block, size);
+	if (!live_block(block, &span, &state))
+		report_bad_pointer("realloc", block);
+	if (size == 0) {
+		fast_release(block);
+		return NULL;
+	}
+	size_t old_bytes = block_bytes(span, state);
+	if (state == &span->large_state) {
+		void *resized = resize_large(span, state, block, size);
+		if (resized != NULL)
+			return resized;
+	} else if (size <= old_bytes && (size >= old_bytes / SHRINK_FRACTION || old_bytes <= CACHE_LINE_BYTES)) {
+		return block;
+	}
+	return resize_by_copy(block, old_bytes, size);
+}
+
+size_t usable_size(const void *block)
+{
+	struct span *span;
+	ledger_byte *state;
+
+	if (block == NULL)
+		return 0;
+	if (region_of(block) == NULL)
+		return foreign_usable_size((void *)(uintptr_t)block);
+	if (!live_block(block, &span, &state))
+		report_bad_pointer("malloc_usable_size", block);
+	return block_bytes(span, state);
+}
+
+size_t good_size(size_t size)
+{
+	if (size > PTRDIFF_MAX)
+		return 0;
+	if (size > SMALL_BYTES_MAX)
+		return large_good_size(size);
+	return size_classes[size_class_of(size + (size == 0))].size;
+}

@@ -1,0 +1,63 @@
+/* Options: one table (options.def), one parser for "key=value,key=value", the texts of help and confirm.
+ * Pure: takes strings, makes no system call; src/api/init.c feeds it, tools/ uses it too. */
+#ifndef QUARRY_BASE_OPTIONS_H
+#define QUARRY_BASE_OPTIONS_H
+
+#include "base/compiler.h"
+#include "base/text.h"
+
+enum option_foreign { OPTION_foreign_forward, OPTION_foreign_ignore, OPTION_foreign_abort };
+enum option_deepbind { OPTION_deepbind_mask, OPTION_deepbind_keep };
+
+/* Where a value came from, in rising precedence. */
+enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_PROGRAM, OPTION_FROM_ENVIRONMENT };
+
+/* The values: bool for flags, unsigned for choices (index into the list), uint64_t for sizes and counts. */
+struct options {
+#define OPTION_FLAG(name, default_value, help) bool name;
+#define OPTION_CHOICE(name, default_value, choices, help) unsigned name;
+#define OPTION_SIZE(name, default_value, minimum, maximum, help) uint64_t name;
+#define OPTION_COUNT(name, default_value, minimum, maximum, help) uint64_t name;
+#include "base/options.def"
+#undef OPTION_FLAG
+#undef OPTION_CHOICE
+#undef OPTION_SIZE
+#undef OPTION_COUNT
+	uint8_t source[16];          /* enum option_source of each row, in the table's order */
+};
+
+enum option_type { OPTION_TYPE_FLAG, OPTION_TYPE_CHOICE, OPTION_TYPE_SIZE, OPTION_TYPE_COUNT };
+
+/* One row as data, for help, confirm, the manual and the command. */
+struct option_row {
+	const char *name;
+	enum option_type type;
+	const char *default_text;
+	const char *choices;         /* "a|b|c"; NULL unless OPTION_TYPE_CHOICE */
+	const char *minimum_text;    /* NULL unless SIZE or COUNT */
+	const char *maximum_text;
+	const char *help;
+	uint16_t offset;             /* of the value in struct options */
+};
+
+size_t options_row_count(void);
+const struct option_row *options_row(size_t index);
+
+/* Fills in all defaults. */
+void options_reset(struct options *options);
+
+/* Reads `string` into `options`. Every unknown key or bad value appends one line to `complaints`, e.g.
+ * quarry: QUARRY_OPTIONS: decay_ms=fast: not a number; allowed: 0 to 3600000
+ * (naming source, key, value and range) and leaves the option as it was; the rest is still read. Flags may stand alone ("stats" is "stats=on").
+ * Empty items are skipped. Returns the number of complaints. */
+unsigned options_parse(struct options *options, const char *string, enum option_source source, struct text *complaints);
+
+/* "off", "mask", "1000", "64M" ...: the current value of a row in words that the parser reads back. */
+void options_value_text(const struct options *options, const struct option_row *row, struct text *text);
+
+/* One line per option: name, type or range, default, help. */
+void options_help_text(struct text *text);
+/* One line per option: name=value and where it came from. */
+void options_confirm_text(const struct options *options, struct text *text);
+
+#endif

@@ -1,0 +1,280 @@
+/* Large blocks: see large.h.
+ *
+ *   span:  | colour | block: the request rounded up to whole pages | rest of the last unit, untouched |
+ *
+ * The block starts in the span's first unit, the only one with this descriptor in the page map: its multiplier 1 makes
+ * exactly `base` a block's start; the other units show span_nobody. */
+#include "block/large.h"
+
+#include "base/check.h"
+#include "os/os.h"
+#include "space/meta.h"
+#include "space/purge.h"
+#include "space/span.h"
+
+/* From here on a block whose size leaves no room for a colour gets another unit of address space (and one more page)
+ * for it. */
+#define COLOUR_WORTH_BYTES (128 * KIB)
+/* Dirty memory above this is dropped rather than zeroed: touching it costs more than its first fault, and the program
+ * may never use all of it. */
+#define ZERO_BY_PURGE_BYTES (1 * MIB)
+
+#define GRANULE_ALIGNMENT ((size_t)16)
+
+static struct span *retired;            /* under space_lock */
+static size_t colour_counter;           /* under space_lock */
+static _Atomic uint64_t moved_bytes;
+
+static struct span *header_take(void)
+{
+	struct span *large = retired;
+
+	if (large == NULL)
+		return meta_alloc(sizeof(*large));
+	retired = large->list.next;
+	return large;
+}
+
+static void header_retire(struct span *large)
+{
+	large->kind = SPAN_RETIRED;
+	large->list.next = retired;
+	retired = large;
+}
+
+/* How far into its span a block of `bytes` starts: by cache lines where they cost no page or next to nothing, and by
+ * pages, as far as `room`, what its units leave, allows. */
+static size_t colour_next(size_t bytes, size_t alignment, size_t room)
+{
+	size_t page = os_page_bytes();
+	size_t count = colour_counter++;
+	size_t line_room = bytes >= COLOUR_WORTH_BYTES ? page - CACHE_LINE_BYTES : (page - bytes % page) % page;
+	size_t lines = min_size(line_room, room) / CACHE_LINE_BYTES + 1;
+	/* 11 is odd and not near 1: neighbours in time are lines apart, all are used before one returns. */
+	size_t colour = count * 11 % lines * CACHE_LINE_BYTES;
+	size_t pages = (room - colour) / page + 1;
+
+	colour += count / lines % pages * page;
+	return ROUND_DOWN(colour, alignment);
+}
+
+#define COLOUR_CHOOSE SIZE_MAX
+
+/* Takes a span for the block, with space_lock held. */
+static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour, struct span_range *range)
+{
+	size_t page = os_page_bytes();
+	size_t usable = ROUND_UP(bytes, page);
+	size_t span_bytes = usable + (colour == COLOUR_CHOOSE ? 0 : colour);
+	struct span *large = header_take();
+
+	if (large == NULL)
+		return NULL;
+	if (colour == COLOUR_CHOOSE && usable >= COLOUR_WORTH_BYTES && alignment <= CACHE_LINE_BYTES &&
+	    IS_ALIGNED(usable, UNIT_BYTES))
+		span_bytes += page;
+	if (!span_take(UNIT_COUNT(span_bytes), max_size(alignment, UNIT_BYTES), range)) {
+		header_retire(large);
+		return NULL;
+	}
+	if (colour == COLOUR_CHOOSE && alignment > page) {
+		colour = 0;
+	} else if (colour == COLOUR_CHOOSE) {
+		/* The block starts in the first unit. */
+		size_t room = min_size(range->units * UNIT_BYTES - usable, UNIT_BYTES - page);
+		colour = colour_next(bytes, alignment, room);
+	}
+	DCHECK(colour < UNIT_BYTES);
+	large->start = range->start;
+	large->units = range->units;
+	large->base = range->start + colour;
+	large->large_bytes = usable;
+	large->ledger = &large->large_state;
+	large->first_index = 0;
+	large->end_index = 1;
+	large->moved = false;
+	large->kind = SPAN_LARGE;
+	atomic_store_explicit(&large->owner, OWNER_NONE, memory_order_relaxed);
+	return large;
+}
+
+/* From here on the block exists. */
+static void *publish(struct span *large)
+{
+	ledger_set(&large->large_state, LEDGER_LIVE);
+	atomic_store_explicit(&large->multiplier, 1, memory_order_release);
+	page_map_set(large->start, 1, large);
+	return (void *)large->base;
+}
+
+static size_t large_usable_max(const struct span *large)
+{
+	return large->start + large->units * UNIT_BYTES - large->base;
+}
+
+/* Zeroes what is dirty of a block that nobody else knows yet. */
+static void zero_dirty(const struct span *large)
+{
+	uintptr_t end = large->base + large->large_bytes;
+	size_t page = os_page_bytes();
+	size_t run;
+
+	for (size_t unit = 0;; unit += run) {
+		lock_take(&space_lock);
+		unit = span_dirty_run(large->start, large->units, unit, &run);
+		lock_release(&space_lock);
+		if (unit >= large->units)
+			return;
+		uintptr_t from = max_size(large->start + unit * UNIT_BYTES, large->base);
+		uintptr_t to = min_size(large->start + (unit + run) * UNIT_BYTES, end);
+		if (from >= to)
+			continue;
+		uintptr_t page_from = ROUND_UP(from, page);
+		if (to - from >= ZERO_BY_PURGE_BYTES &&
+		    purge_range((void *)page_from, ROUND_UP(to, page) - page_from) == 0)
+			to = page_from;
+		os_zero((void *)from, to - from);
+	}
+}
+
+void *large_make(size_t bytes, size_t alignment, bool zeroed)
+{
+	struct span_range range;
+
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES || alignment > PTRDIFF_MAX / 2)
+		return NULL;
+	lock_take(&space_lock);
+	struct span *large = span_for_block(max_size(bytes, 1), alignment, COLOUR_CHOOSE, &range);
+	if (large != NULL && (!zeroed || range.dirty_units == 0)) {
+		span_forget_dirty(range.start, range.units);
+		void *block = publish(large);
+		lock_release(&space_lock);
+		return block;
+	}
+	lock_release(&space_lock);
+	if (large == NULL)
+		return NULL;
+	zero_dirty(large);
+	lock_take(&space_lock);
+	span_forget_dirty(range.start, range.units);
+	void *block = publish(large);
+	lock_release(&space_lock);
+	return block;
+}
+
+/* Units of a large block that it no longer needs go back: by a fresh mapping if they came by mremap (their VMA would
+ * never merge again), at once if they are more than may be retained. */
+static void units_release(uintptr_t start, size_t units, bool moved)
+{
+	bool dirty = true;
+
+	if (moved)
+		dirty = os_remap_fresh((void *)start, units * UNIT_BYTES) != 0;
+	else if (purge_exceeds(units * UNIT_BYTES))
+		dirty = purge_range((void *)start, units * UNIT_BYTES) != 0;
+	lock_take(&space_lock);
+	span_release(start, units, dirty);
+	lock_release(&space_lock);
+}
+
+void large_release(struct span *large)
+{
+	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
+	units_release(large->start, large->units, large->moved);
+	lock_take(&space_lock);
+	header_retire(large);
+	lock_release(&space_lock);
+}
+
+/* Gives back the units behind the block's last page. */
+static void shrink(struct span *large, size_t bytes)
+{
+	size_t usable = ROUND_UP(max_size(bytes, 1), os_page_bytes());
+	size_t keep = UNIT_COUNT(large->base + usable - large->start);
+	size_t tail_units = large->units - keep;
+
+	large->large_bytes = usable;
+	if (tail_units == 0)
+		return;
+	large->units = keep;
+	units_release(large->start + keep * UNIT_BYTES, tail_units, large->moved);
+}
+
+bool large_resize_in_place(struct span *large, size_t bytes)
+{
+	size_t usable = ROUND_UP(bytes, os_page_bytes());
+	struct span_range range;
+
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES)
+		return false;
+	if (bytes <= large->large_bytes) {
+		/* A little smaller stays as it is: the usable size must not promise less than what may be asked again. */
+		if (large->large_bytes - bytes >= max_size(UNIT_BYTES, large->large_bytes / 4))
+			shrink(large, bytes);
+		return true;
+	}
+	if (usable > large_usable_max(large)) {
+		uintptr_t end = large->start + large->units * UNIT_BYTES;
+		size_t more = UNIT_COUNT(large->base + usable - end);
+		lock_take(&space_lock);
+		bool grown = span_take_at(end, more, &range);
+		if (grown) {
+			span_forget_dirty(range.start, range.units);
+			large->units += more;
+		}
+		lock_release(&space_lock);
+		if (!grown)
+			return false;
+	}
+	large->large_bytes = usable;
+	return true;
+}
+
+void *large_move(struct span *large, size_t bytes)
+{
+	size_t colour = large->base - large->start;
+	size_t moving = large->units * UNIT_BYTES;
+	struct span_range range;
+
+	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES)
+		return NULL;
+	lock_take(&space_lock);
+	struct span *target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
+	if (target != NULL)
+		span_forget_dirty(range.start, range.units);
+	lock_release(&space_lock);
+	if (target == NULL)
+		return NULL;
+	bool done = os_move((void *)large->start, (void *)target->start, moving) == 0;
+	lock_take(&space_lock);
+	if (!done) {
+		span_release(range.start, range.units, true);
+		header_retire(target);
+		lock_release(&space_lock);
+		return NULL;
+	}
+	target->moved = true;
+	void *block = publish(target);
+	lock_release(&space_lock);
+	atomic_fetch_add_explicit(&moved_bytes, moving, memory_order_relaxed);
+
+	/* The whole source span is zero now; one that had itself been moved needs its place in the region's VMA back. */
+	bool dirty = large->moved && os_remap_fresh((void *)large->start, moving) != 0;
+	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
+	lock_take(&space_lock);
+	span_release(large->start, large->units, dirty);
+	header_retire(large);
+	lock_release(&space_lock);
+	return block;
+}
+
+size_t large_good_size(size_t bytes)
+{
+	return ROUND_UP(max_size(bytes, 1), os_page_bytes());
+}
+
+uint64_t large_moved_bytes(void)
+{
+	return atomic_load_explicit(&moved_bytes, memory_order_relaxed);
+}

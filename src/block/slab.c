@@ -1,0 +1,185 @@
+/* Slabs: see slab.h. */
+#include "block/slab.h"
+
+#include "base/check.h"
+#include "os/os.h"
+#include "space/meta.h"
+#include "space/purge.h"
+#include "space/span.h"
+
+/* Headers with their ledgers, waiting for the next slab of their class. Under space_lock. A retired header's ledger is
+ * as a new one's: FREE and TAIL where they belong, so a new slab costs no set-up. */
+static struct span *retired[CLASS_COUNT];
+
+/* Counts slabs made, to give each the next colour. Under space_lock. */
+static size_t colour_counter;
+
+/* A colour belongs to the header for ever: the ledger's TAIL bytes depend on it. */
+static struct span *header_make(unsigned class_index)
+{
+	const struct size_class *size_class = &size_classes[class_index];
+	struct span *slab = meta_alloc(sizeof(*slab) + size_class->ledger_bytes);
+
+	if (slab == NULL)
+		return NULL;
+	size_t colour = colour_counter++ % (size_class->colour_lines + 1u) * CACHE_LINE_BYTES;
+	size_t covered = (colour + size_class->size - 1) / size_class->size;
+	size_t before = covered * size_class->size - colour;
+	slab->kind = SPAN_RETIRED;
+	slab->class_index = (uint8_t)class_index;
+	slab->block_bytes = size_class->size;
+	slab->ledger = (ledger_byte *)(slab + 1);
+	slab->first_index = (uint16_t)covered;
+	slab->end_index = (uint16_t)((size_class->units * UNIT_BYTES + before) / size_class->size);
+	slab->base = (uintptr_t)0 - before;             /* relative to the span until there is one */
+	slab->units = size_class->units;
+	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_relaxed);
+	DCHECK(slab->end_index < size_class->ledger_bytes);
+	for (size_t i = 0; i < size_class->ledger_bytes; i++)
+		if (i < slab->first_index || i >= slab->end_index)
+			ledger_set(&slab->ledger[i], LEDGER_TAIL);
+	return slab;
+}
+
+struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine)
+{
+	const struct size_class *size_class = &size_classes[class_index];
+	struct span_range range;
+
+	lock_take(&space_lock);
+	struct span *slab = retired[class_index];
+	if (slab == NULL)
+		slab = header_make(class_index);
+	else
+		retired[class_index] = slab->list.next;
+	if (slab != NULL && !span_take(size_class->units, UNIT_BYTES, &range)) {
+		slab->list.next = retired[class_index];
+		retired[class_index] = slab;
+		slab = NULL;
+	}
+	if (slab != NULL) {
+		span_forget_dirty(range.start, range.units);
+		slab->base = range.start + (slab->base - slab->start);
+		slab->start = range.start;
+		slab->born_zero = range.dirty_units == 0;
+		slab->free_count = (uint16_t)slab_block_count(slab);
+		slab->cursor = slab->fresh_index = slab->first_index;
+		slab->listed = false;
+		slab->magazine = (uintptr_t)magazine;
+		slab->kind = SPAN_SLAB;
+		/* claim, notified and next_notified stay: the header may still be linked on a stack of notifications. */
+		atomic_store_explicit(&slab->owner, owner, memory_order_release);
+		atomic_store_explicit(&slab->multiplier, size_class->multiplier, memory_order_release);
+		page_map_set(range.start, range.units, slab);
+	}
+	lock_release(&space_lock);
+	return slab;
+}
+
+void slab_release(struct span *slab)
+{
+	DCHECK(slab_is_valid(slab));
+	CHECK(ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab)) == slab_block_count(slab));
+	lock_take(&space_lock);
+	atomic_store_explicit(&slab->multiplier, 0, memory_order_release);
+	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_release);
+	slab->kind = SPAN_RETIRED;
+	span_release(slab->start, slab->units, slab->fresh_index > slab->first_index || !slab->born_zero);
+	slab->list.next = retired[slab->class_index];
+	retired[slab->class_index] = slab;
+	claim_release(slab);
+	lock_release(&space_lock);
+}
+
+static uintptr_t block_address(const struct span *slab, size_t index)
+{
+	return slab->base + index * slab->block_bytes;
+}
+
+size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted)
+{
+	size_t index = slab->cursor;
+	size_t found = 0;
+
+	while (found < wanted && (index = ledger_find_free(slab->ledger, index, slab->end_index)) < slab->end_index) {
+		bool zero = slab->born_zero && index >= slab->fresh_index;
+		entries[found].block = (void *)block_address(slab, index);
+		entries[found].state = &slab->ledger[index];
+		ledger_set(&slab->ledger[index], zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED);
+		found++;
+		index++;
+	}
+	atomic_thread_fence(memory_order_acquire);
+	slab->cursor = (uint16_t)index;
+	if (index > slab->fresh_index)
+		slab->fresh_index = (uint16_t)index;
+	slab->free_count = slab->free_count > found && index < slab->end_index ? (uint16_t)(slab->free_count - found) : 0;
+
+	for (size_t low = 0, high = found; low + 1 < high; low++) {
+		struct entry swapped = entries[low];
+		entries[low] = entries[--high];
+		entries[high] = swapped;
+	}
+	return found;
+}
+
+size_t slab_count_free(struct span *slab)
+{
+	size_t count = ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab));
+
+	slab->free_count = (uint16_t)count;
+	slab->cursor = slab->first_index;
+	return count;
+}
+
+size_t slab_drop_pages(struct span *slab)
+{
+	size_t page = os_page_bytes();
+	size_t dropped = 0;
+	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+
+	for (uintptr_t at = slab->start; at < end;) {
+		/* Grow [at, to) page by page while every block that touches it is FREE or no block at all. */
+		uintptr_t to = at;
+		while (to < end) {
+			size_t first = to <= slab->base ? 0 : (to - slab->base) / slab->block_bytes;
+			size_t last = (to + page - 1 - slab->base) / slab->block_bytes;
+			first = max_size(first, slab->first_index);
+			last = min_size(last + 1, slab->end_index);
+			if (first < last && ledger_count_free(slab->ledger, first, last - first) != last - first)
+				break;
+			to += page;
+		}
+		if (to > at) {
+			size_t resident = os_resident_bytes((void *)at, to - at);
+			if (resident > 0 && purge_range((void *)at, to - at) == 0)
+				dropped += resident;
+		}
+		at = to + page;
+	}
+	return dropped;
+}
+
+void slab_forget_cached(struct span *slab)
+{
+	for (size_t i = slab->first_index; i < slab->end_index; i++) {
+		uint8_t state = ledger_get(&slab->ledger[i]);
+		if (state == LEDGER_CACHED || state == LEDGER_CACHED_ZERO)
+			ledger_set_free(&slab->ledger[i]);
+	}
+}
+
+bool slab_is_valid(const struct span *slab)
+{
+	const struct size_class *size_class = &size_classes[slab->class_index];
+	size_t free_blocks = ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab));
+	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+
+	return slab->kind == SPAN_SLAB && slab->units == size_class->units && slab->block_bytes == size_class->size &&
+	       atomic_load_explicit(&slab->multiplier, memory_order_relaxed) == size_class->multiplier &&
+	       slab->first_index < slab->end_index && block_address(slab, slab->first_index) >= slab->start &&
+	       block_address(slab, slab->end_index) <= end && end - slab->base < (slab->end_index + 1u) * (uintptr_t)size_class->size &&
+	       slab->free_count <= free_blocks && slab->fresh_index >= slab->first_index &&
+	       (slab->first_index == 0 || ledger_get(&slab->ledger[0]) == LEDGER_TAIL) &&
+	       ledger_get(&slab->ledger[slab->end_index]) == LEDGER_TAIL && span_of((void *)slab->start) == slab;
+}

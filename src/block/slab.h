@@ -1,0 +1,61 @@
+/* Slabs: spans cut into blocks of one size class, their ledgers, and what the claim protects. Called by src/thread/
+ * (make, refill, count, release) and by whoever frees a block of another thread.
+ *
+ *   span:    | colour | block | block | ...                               | block | tail |
+ *   index:   0 .. first_index .. first_index + 1 ..                 end_index - 1   end_index
+ *   header:  struct span (128 bytes), then the ledger, in the metadata */
+#ifndef QUARRY_BLOCK_SLAB_H
+#define QUARRY_BLOCK_SLAB_H
+
+#include "block/ledger.h"
+#include "block/sizeclass.h"
+#include "space/space.h"
+
+/* What a magazine holds: a free block and its byte in the ledger. */
+struct entry {
+	void *block;
+	ledger_byte *state;
+};
+
+/* Makes a slab whose frees go to the heap at distance `owner`; `magazine` is the class's in the heap at distance 0. All
+ * blocks are FREE. NULL if memory is short. Takes space_lock. */
+struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine);
+
+/* Gives an empty slab's span back and retires its header. The caller holds the claim, which ends with it; nothing else
+ * may refer to the slab but stacks of notifications. Takes space_lock. */
+void slab_release(struct span *slab);
+
+static inline size_t slab_block_count(const struct span *slab)
+{
+	return (size_t)(slab->end_index - slab->first_index);
+}
+
+/* Under the claim: turns up to `wanted` FREE blocks, lowest addresses first, to CACHED and writes them to `entries`
+ * in descending address order, so that a stack hands out the lowest first. Returns how many. */
+size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted);
+
+/* Under the claim: counts the FREE blocks anew into free_count and cursor; returns it. */
+size_t slab_count_free(struct span *slab);
+
+/* Under the claim: drops the pages that hold nothing but FREE blocks, and returns how many bytes of memory went
+ * back. Any thread, any owner. */
+size_t slab_drop_pages(struct span *slab);
+
+/* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE. */
+void slab_forget_cached(struct span *slab);
+
+/* Puts a block that the caller's magazine held back as FREE, and counts it. By the slab's owner. */
+static inline void slab_return(struct span *slab, ledger_byte *state)
+{
+	uint16_t index = (uint16_t)(state - slab->ledger);
+
+	ledger_set_free(state);
+	slab->free_count++;
+	if (index < slab->cursor)
+		slab->cursor = index;
+}
+
+/* Debug builds: the invariants of header and ledger. Under the claim. */
+bool slab_is_valid(const struct span *slab);
+
+#endif

@@ -1,0 +1,132 @@
+/* Reports of misuse: see report.h. Every report names a section of doc/errors.md. */
+#include "guard/report.h"
+
+#include "base/port.h"
+#include "base/text.h"
+#include "block/lookup.h"
+#include "os/os.h"
+
+#define REPORT_BYTES 1536
+
+/* What a report says, beside the facts. */
+struct finding {
+	const char *title;
+	const char *section;    /* of doc/errors.md */
+};
+
+/* The thread whose report is being written, 0 if none. */
+static _Atomic uint32_t writing;
+
+static void turn_take(void)
+{
+	uint32_t thread = (uint32_t)os_thread_id();
+	uint32_t other = 0;
+
+	/* A thread that comes here again (from a handler of SIGABRT) goes on. */
+	while (!atomic_compare_exchange_weak(&writing, &other, thread) && other != thread) {
+		if (other != 0)
+			port_futex_wait(&writing, other);
+		other = 0;
+	}
+}
+
+static void turn_give(void)
+{
+	atomic_store(&writing, 0);
+	port_futex_wake(&writing, UINT32_MAX >> 1);
+}
+
+static struct finding finding_of(const struct place *place, const void *pointer)
+{
+	switch (place->kind) {
+	case PLACE_METADATA:
+		return (struct finding){ "pointer to Quarry's own metadata", "metadata-pointer" };
+	case PLACE_RESERVED:
+		return (struct finding){ "pointer that was never handed out", "never-allocated" };
+	case PLACE_SPAN_FREE:
+		return (struct finding){ "pointer to freed memory: its block was freed before, or never handed out", "freed-memory" };
+	case PLACE_SLAB_EDGE:
+		return (struct finding){ "pointer that no block starts at or contains", "not-a-block" };
+	default:
+		break;
+	}
+	if ((uintptr_t)pointer != place->start)
+		return (struct finding){ "pointer to the inside of a block, not to its start", "interior-pointer" };
+	if (place->fresh)
+		return (struct finding){ "pointer that was never handed out", "never-allocated" };
+	if (ledger_get(place->state) == LEDGER_LIVE)
+		return (struct finding){ "two threads use the block at once: it was freed, and handed out again meanwhile", "race" };
+	return (struct finding){ "double free: the block was freed before and not handed out again", "double-free" };
+}
+
+static const char *state_name(uint8_t state, bool fresh)
+{
+	switch (state) {
+	case LEDGER_LIVE:
+		return "live";
+	case LEDGER_TAIL:
+		return "no block";
+	default:
+		return fresh ? "free, never handed out" : "free";
+	}
+}
+
+static void say_block(struct text *text, const struct place *place, const void *pointer)
+{
+	if (place->kind != PLACE_BLOCK)
+		return;
+	text_format(text, "  block    %p to %p, %z, %s, %s", (const void *)place->start,
+	            (const void *)(place->start + place->bytes), (uint64_t)place->bytes,
+	            place->span->kind == SPAN_LARGE ? "large" : "small",
+	            state_name(ledger_get(place->state), place->fresh));
+	if ((uintptr_t)pointer != place->start)
+		text_format(text, "; the pointer is %u bytes behind its start", (uint64_t)((uintptr_t)pointer - place->start));
+	text_char(text, '\n');
+}
+
+static void say_thread(struct text *text)
+{
+	char name[16];
+
+	os_thread_name(name);
+	text_format(text, "  thread   %u", (uint64_t)os_thread_id());
+	if (name[0] != 0)
+		text_format(text, " (%s)", name);
+	text_char(text, '\n');
+}
+
+_Noreturn static void write_and_abort(const char *call, const void *pointer, struct finding finding,
+                                      const struct place *place)
+{
+	char buffer[REPORT_BYTES];
+	struct text text = text_over(buffer, sizeof(buffer));
+
+	turn_take();
+	text_format(&text, "quarry: %s(%p): %s\n", call, pointer, finding.title);
+	say_block(&text, place, pointer);
+	say_thread(&text);
+	text_format(&text, "  next     run the program with: quarry run --guard -- PROGRAM ARGUMENTS\n"
+	                   "  meaning  doc/errors.md#%s\n", finding.section);
+	text_write_error(&text);
+	turn_give();
+	port_abort();
+}
+
+_Noreturn void report_bad_pointer(const char *call, const void *pointer)
+{
+	struct place place = place_of(pointer);
+
+	write_and_abort(call, pointer, finding_of(&place, pointer), &place);
+}
+
+_Noreturn void report_foreign_pointer(const char *call, const void *pointer)
+{
+	struct place place = { .kind = PLACE_FOREIGN };
+	struct finding finding = { "pointer to memory that no allocator of this process is known to own", "foreign-pointer" };
+
+	if (os_is_own_stack(pointer))
+		finding = (struct finding){ "pointer to this thread's stack", "stack-pointer" };
+	else if (os_is_in_object(pointer))
+		finding = (struct finding){ "pointer to a program's or library's own data or code", "object-pointer" };
+	write_and_abort(call, pointer, finding, &place);
+}

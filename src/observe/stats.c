@@ -1,0 +1,212 @@
+/* Figures: see stats.h. */
+#include "observe/stats.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "block/large.h"
+#include "block/slab.h"
+#include "observe/walk.h"
+#include "space/meta.h"
+#include "space/purge.h"
+#include "space/span.h"
+#include "thread/pool.h"
+
+#define SUMMARY_BYTES 2048
+
+#define VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_(major, minor, patch)
+#define VERSION VERSION_TEXT(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH)
+
+/* ---- Counting ---- */
+
+static void count_slab(const struct span *slab, struct quarry_stats *stats, struct class_stats *class)
+{
+	size_t blocks = slab_block_count(slab);
+	size_t live = ledger_count_live(slab->ledger, slab->first_index, blocks);
+	size_t cached = min_size(ledger_count_cached(slab->ledger, slab->first_index, blocks), blocks - live);
+	/* Not counted by itself: the sum holds even if blocks change between two counts. */
+	size_t free_blocks = blocks - live - cached;
+
+	class->slabs++;
+	class->live += live;
+	class->cached += cached;
+	class->free += free_blocks;
+	stats->slab_count++;
+	stats->slab_bytes += slab->units * UNIT_BYTES;
+	stats->live_blocks += live;
+	stats->live_bytes += live * slab->block_bytes;
+	stats->cached_bytes += cached * slab->block_bytes;
+	stats->free_in_slab_bytes += free_blocks * slab->block_bytes;
+}
+
+static void count_large(const struct span *large, struct quarry_stats *stats)
+{
+	stats->large_span_bytes += large->units * UNIT_BYTES;
+	/* Else its pages are just moving to another block, or it is about to go. */
+	if (ledger_get(&large->large_state) != LEDGER_LIVE)
+		return;
+	stats->live_large_blocks++;
+	stats->live_large_bytes += large->large_bytes;
+	stats->live_blocks++;
+	stats->live_bytes += large->large_bytes;
+}
+
+static void count_spans(struct quarry_stats *stats, struct class_stats classes[CLASS_COUNT])
+{
+	struct span_walk walk = span_walk_start();
+
+	while (walk.region != NULL) {
+		size_t budget = SPAN_WALK_BUDGET;
+		struct span *span;
+
+		lock_take(&space_lock);
+		while ((span = span_walk_next(&walk, &budget)) != NULL) {
+			if (span->kind == SPAN_LARGE) {
+				count_large(span, stats);
+				continue;
+			}
+			count_slab(span, stats, &classes[span->class_index]);
+			span_walk_spend(&budget, slab_block_count(span));
+		}
+		lock_release(&space_lock);
+	}
+}
+
+static void count_regions(struct quarry_stats *stats)
+{
+	lock_take(&space_lock);
+	stats->region_count = region_count();
+	for (size_t i = 0; i < stats->region_count; i++) {
+		const struct region *region = region_at(i);
+		/* The bits lie right before the page map and are committed whole. */
+		size_t bits_bytes = (uintptr_t)region->page_map - (uintptr_t)region->dirty;
+		stats->page_map_bytes += bits_bytes + region->page_map_bytes;
+		stats->committed_bytes += atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
+		stats->reserved_bytes += region->reserved_bytes;
+	}
+	stats->dirty_bytes = span_dirty_units() * UNIT_BYTES;
+	stats->clean_bytes = span_clean_units() * UNIT_BYTES;
+	stats->metadata_bytes = meta_used_bytes();
+	lock_release(&space_lock);
+}
+
+void stats_collect_classes(struct quarry_stats *stats, struct class_stats classes[CLASS_COUNT])
+{
+	*stats = (struct quarry_stats){ .struct_bytes = sizeof(*stats) };
+	for (size_t i = 0; i < CLASS_COUNT; i++)
+		classes[i] = (struct class_stats){ .size = size_classes[i].size };
+	count_spans(stats, classes);
+	count_regions(stats);
+
+	struct pool_counts heaps = pool_counts();
+	stats->heap_count = heaps.made;
+	stats->heap_pooled_count = heaps.pooled;
+	struct purge_figures purged = purge_figures();
+	stats->purged_bytes = purged.purged_bytes;
+	stats->purge_count = purged.purge_count;
+	stats->moved_bytes = large_moved_bytes();
+}
+
+void stats_collect(struct quarry_stats *stats)
+{
+	struct class_stats classes[CLASS_COUNT];
+
+	stats_collect_classes(stats, classes);
+}
+
+int stats_fill(struct quarry_stats *user)
+{
+	size_t bytes = user->struct_bytes;
+	struct quarry_stats stats;
+
+	if (bytes == 0 || bytes > sizeof(stats))
+		return -EINVAL;
+	stats_collect(&stats);
+	stats.struct_bytes = bytes;
+	memcpy(user, &stats, bytes);
+	return 0;
+}
+
+/* ---- JSON ---- */
+
+#define FIELD(name) { #name, offsetof(struct quarry_stats, name) }
+
+/* Every field of struct quarry_stats after the first, in its order. */
+static const struct {
+	const char *name;
+	size_t offset;
+} fields[] = {
+	FIELD(live_bytes),       FIELD(live_blocks),       FIELD(live_large_bytes),   FIELD(live_large_blocks),
+	FIELD(cached_bytes),     FIELD(free_in_slab_bytes), FIELD(slab_bytes),        FIELD(slab_count),
+	FIELD(large_span_bytes), FIELD(dirty_bytes),       FIELD(clean_bytes),        FIELD(metadata_bytes),
+	FIELD(page_map_bytes),   FIELD(committed_bytes),   FIELD(reserved_bytes),     FIELD(region_count),
+	FIELD(heap_count),       FIELD(heap_pooled_count), FIELD(purged_bytes),       FIELD(purge_count),
+	FIELD(moved_bytes),
+};
+
+_Static_assert(sizeof(struct quarry_stats) ==
+               offsetof(struct quarry_stats, live_bytes) + sizeof(fields) / sizeof(fields[0]) * sizeof(uint64_t),
+               "no field is missing");
+
+static void class_json(struct text *text, const struct class_stats *class, bool aligned)
+{
+	text_format(text, "{\"size\": %u, \"aligned\": %s, \"slabs\": %u, ", (uint64_t)class->size,
+	            aligned ? "true" : "false", (uint64_t)class->slabs);
+	text_format(text, "\"live\": %u, \"cached\": %u, \"free\": %u}", (uint64_t)class->live, (uint64_t)class->cached,
+	            (uint64_t)class->free);
+}
+
+size_t stats_json(char *buffer, size_t capacity)
+{
+	struct text text = text_over(buffer, capacity);
+	struct class_stats classes[CLASS_COUNT];
+	struct quarry_stats stats;
+
+	stats_collect_classes(&stats, classes);
+	text_string(&text, "{\"version\": \"" VERSION "\"");
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		uint64_t value;
+		memcpy(&value, (const char *)&stats + fields[i].offset, sizeof(value));
+		text_format(&text, ", \"%s\": %u", fields[i].name, value);
+	}
+	text_string(&text, ", \"classes\": [");
+	for (size_t i = 0; i < CLASS_COUNT; i++) {
+		if (i > 0)
+			text_string(&text, ", ");
+		class_json(&text, &classes[i], i >= CLASS_FIRST_ALIGNED);
+	}
+	text_string(&text, "]}");
+	return text.length;
+}
+
+/* ---- For people ---- */
+
+void stats_print(void)
+{
+	char buffer[SUMMARY_BYTES];
+	struct text text = text_over(buffer, sizeof(buffer));
+	struct quarry_stats stats;
+
+	stats_collect(&stats);
+	text_string(&text, "quarry: statistics of version " VERSION "\n");
+	text_format(&text, "quarry:   live             %z in %u blocks\n", stats.live_bytes, stats.live_blocks);
+	text_format(&text, "quarry:     of it large    %z in %u blocks\n", stats.live_large_bytes,
+	            stats.live_large_blocks);
+	text_format(&text, "quarry:   cached           %z in threads' magazines\n", stats.cached_bytes);
+	text_format(&text, "quarry:   free in slabs    %z\n", stats.free_in_slab_bytes);
+	text_format(&text, "quarry:   slabs            %z in %u slabs\n", stats.slab_bytes, stats.slab_count);
+	text_format(&text, "quarry:   large spans      %z\n", stats.large_span_bytes);
+	text_format(&text, "quarry:   free and dirty   %z\n", stats.dirty_bytes);
+	text_format(&text, "quarry:   free and clean   %z\n", stats.clean_bytes);
+	text_format(&text, "quarry:   committed        %z\n", stats.committed_bytes);
+	text_format(&text, "quarry:   reserved         %z in %u regions\n", stats.reserved_bytes, stats.region_count);
+	text_format(&text, "quarry:   metadata         %z, and %z of page maps\n", stats.metadata_bytes,
+	            stats.page_map_bytes);
+	text_format(&text, "quarry:   heaps            %u, of them %u waiting for a thread\n", stats.heap_count,
+	            stats.heap_pooled_count);
+	text_format(&text, "quarry:   given back       %z in %u calls\n", stats.purged_bytes, stats.purge_count);
+	text_format(&text, "quarry:   moved            %z by realloc\n", stats.moved_bytes);
+	text_write_error(&text);
+}

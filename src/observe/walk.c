@@ -1,0 +1,176 @@
+/* Walks: see walk.h. */
+#include "observe/walk.h"
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "block/ledger.h"
+#include "block/lookup.h"
+#include "block/slab.h"
+
+/* Blocks that are noted under one hold of the lock, on the stack of whoever walks. */
+#define BATCH_BLOCKS 256
+
+/* ---- Spans ---- */
+
+/* Regions are listed by age; a walk takes them by address. */
+static void enter_region_above(struct span_walk *walk, uintptr_t address)
+{
+	const struct region *next = NULL;
+
+	for (size_t i = 0; i < walk->region_count; i++) {
+		const struct region *region = region_at(i);
+		if (region->base >= address && (next == NULL || region->base < next->base))
+			next = region;
+	}
+	walk->region = next;
+	if (next == NULL)
+		return;
+	walk->at = next->base;
+	walk->end = next->base + atomic_load_explicit(&next->committed_bytes, memory_order_acquire);
+}
+
+struct span_walk span_walk_start(void)
+{
+	struct span_walk walk = { .region_count = region_count() };
+
+	enter_region_above(&walk, 0);
+	return walk;
+}
+
+struct span *span_walk_next(struct span_walk *walk, size_t *budget)
+{
+	DCHECK(lock_is_held(&space_lock));
+	while (walk->region != NULL && *budget > 0) {
+		if (walk->at >= walk->end) {
+			enter_region_above(walk, walk->region->base + walk->region->reserved_bytes);
+			continue;
+		}
+		span_walk_spend(budget, 1);
+		uintptr_t unit = ROUND_DOWN(walk->at, UNIT_BYTES);
+		struct span *span = region_span(walk->region, unit);
+		/* A free span shows itself in its first and last unit only, a large block's in its first. */
+		bool is_whole = span->kind == SPAN_SLAB || span->start == unit;
+		walk->at = is_whole ? span->start + span->units * UNIT_BYTES : unit + UNIT_BYTES;
+		if (span->kind == SPAN_SLAB || span->kind == SPAN_LARGE)
+			return span;
+	}
+	return NULL;
+}
+
+/* ---- Live blocks ---- */
+
+struct batch {
+	void *blocks[BATCH_BLOCKS];
+	size_t count;
+};
+
+static bool batch_add(struct batch *batch, uintptr_t block)
+{
+	batch->blocks[batch->count++] = (void *)block;
+	return batch->count < BATCH_BLOCKS;
+}
+
+/* The blocks of a slab that start at `from` or above; returns where the next step goes on if the batch is full, 0 if
+ * all were seen. */
+static uintptr_t note_slab(const struct span *slab, uintptr_t from, struct batch *batch)
+{
+	size_t index = slab->first_index;
+
+	if (from > slab->base)
+		index = max_size(index, (from - slab->base + slab->block_bytes - 1) / slab->block_bytes);
+	for (; index < slab->end_index; index++)
+		if (ledger_get(&slab->ledger[index]) == LEDGER_LIVE &&
+		    !batch_add(batch, slab->base + index * slab->block_bytes))
+			return slab->base + (index + 1) * slab->block_bytes;
+	return 0;
+}
+
+/* Notes the next live blocks; with none the walk may be at its end. Takes space_lock. */
+static void note_batch(struct span_walk *walk, struct batch *batch)
+{
+	size_t budget = SPAN_WALK_BUDGET;
+	uintptr_t from = walk->at;
+	uintptr_t resume = 0;
+	struct span *span;
+
+	batch->count = 0;
+	lock_take(&space_lock);
+	while (resume == 0 && (span = span_walk_next(walk, &budget)) != NULL) {
+		if (span->kind == SPAN_SLAB) {
+			resume = note_slab(span, from, batch);
+			span_walk_spend(&budget, slab_block_count(span));
+		} else if (ledger_get(&span->large_state) == LEDGER_LIVE && !batch_add(batch, span->base)) {
+			resume = walk->at;
+		}
+	}
+	if (resume != 0)
+		walk->at = resume;
+	lock_release(&space_lock);
+}
+
+int walk_live(int (*visit)(void *block, size_t size, void *context), void *context)
+{
+	struct span_walk walk = span_walk_start();
+	struct batch batch;
+
+	while (walk.region != NULL) {
+		note_batch(&walk, &batch);
+		for (size_t i = 0; i < batch.count; i++) {
+			/* Since it was noted, it or its whole slab may have gone; place_of survives that. */
+			struct place place = place_of(batch.blocks[i]);
+			if (place.kind != PLACE_BLOCK || place.start != (uintptr_t)batch.blocks[i] ||
+			    ledger_get(place.state) != LEDGER_LIVE)
+				continue;
+			int result = visit(batch.blocks[i], place.bytes, context);
+			if (result != 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
+/* ---- One address ---- */
+
+static enum quarry_kind block_kind(uint8_t state)
+{
+	switch (state) {
+	case LEDGER_LIVE:
+		return QUARRY_LIVE;
+	case LEDGER_FREE:
+	case LEDGER_CACHED:
+	case LEDGER_CACHED_ZERO:
+		return QUARRY_FREE;
+	default:
+		return QUARRY_UNUSED;
+	}
+}
+
+struct quarry_description walk_describe(const void *address)
+{
+	struct place place = place_of(address);
+	struct quarry_description description = { .kind = QUARRY_UNUSED };
+
+	switch (place.kind) {
+	case PLACE_FOREIGN:
+		description.kind = QUARRY_FOREIGN;
+		return description;
+	case PLACE_METADATA:
+		description.kind = QUARRY_METADATA;
+		return description;
+	case PLACE_RESERVED:
+	case PLACE_SPAN_FREE:
+	case PLACE_SLAB_EDGE:
+		return description;
+	case PLACE_BLOCK:
+		break;
+	}
+	description.kind = block_kind(ledger_get(place.state));
+	if (description.kind == QUARRY_UNUSED)
+		return description;
+	description.block = (void *)place.start;
+	description.size = place.bytes;
+	description.offset = (uintptr_t)address - place.start;
+	description.large = place.state == &place.span->large_state;
+	description.fresh = description.kind == QUARRY_FREE && place.fresh;
+	return description;
+}

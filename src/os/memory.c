@@ -1,0 +1,140 @@
+/* Mapping, protecting, purging and moving memory: see os.h. */
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "base/bits.h"
+#include "os/os.h"
+#include "os/syscall.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+
+/* 0 until first asked for. Every writer writes the same value. */
+static size_t page_bytes;
+
+size_t os_page_bytes(void)
+{
+	size_t bytes = __atomic_load_n(&page_bytes, __ATOMIC_RELAXED);
+
+	if (UNLIKELY(bytes == 0)) {
+		bytes = getauxval(AT_PAGESZ);
+		if (bytes == 0)
+			bytes = 4096;
+		__atomic_store_n(&page_bytes, bytes, __ATOMIC_RELAXED);
+	}
+	return bytes;
+}
+
+void *os_reserve(size_t bytes)
+{
+	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return syscall_failed(result) ? NULL : (void *)result;
+}
+
+int os_commit(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
+}
+
+int os_protect_none(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_NONE);
+}
+
+int os_protect_read(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ);
+}
+
+int os_seal(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_mseal, address, bytes, 0);
+}
+
+int os_purge(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+}
+
+int os_remap_fresh(void *address, size_t bytes)
+{
+	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
+	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	return syscall_failed(result) ? (int)result : 0;
+}
+
+void os_unmap(void *address, size_t bytes)
+{
+	SYSCALL2(SYS_munmap, address, bytes);
+}
+
+static int move_one(void *from, void *to, size_t bytes)
+{
+	long result = SYSCALL5(SYS_mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+
+	return syscall_failed(result) ? (int)result : 0;
+}
+
+/* Moves what it can from the start and stores how much in *moved. EFAULT means that the range crosses from one VMA to
+ * another: halves are tried, so a boundary costs two failing calls per power of two between it and a page. */
+static int move_pieces(char *from, char *to, size_t bytes, size_t *moved)
+{
+	int error = move_one(from, to, bytes);
+
+	if (error == 0) {
+		*moved += bytes;
+		return 0;
+	}
+	if (error != -EFAULT || bytes <= os_page_bytes())
+		return error;
+	size_t half = ROUND_UP(bytes / 2, os_page_bytes());
+	error = move_pieces(from, to, half, moved);
+	if (error == 0)
+		error = move_pieces(from + half, to + half, bytes - half, moved);
+	return error;
+}
+
+int os_move(void *from, void *to, size_t bytes)
+{
+	size_t moved = 0;
+	size_t back = 0;
+	int error = move_pieces(from, to, bytes, &moved);
+
+	if (error != 0 && moved > 0 && move_pieces(to, from, moved, &back) != 0) {
+		/* Half here, half there, and the way back is closed as well: what is left can still be copied. */
+		memcpy((char *)from + back, (char *)to + back, moved - back);
+	}
+	return error;
+}
+
+size_t os_resident_bytes(void *address, size_t bytes)
+{
+	unsigned char states[256];
+	size_t page = os_page_bytes();
+	size_t resident = 0;
+
+	for (size_t done = 0; done < bytes;) {
+		size_t step = min_size(bytes - done, sizeof(states) * page);
+		long result = SYSCALL3(SYS_mincore, (char *)address + done, step, states);
+
+		if (syscall_failed(result))
+			return resident + (bytes - done);
+		for (size_t i = 0; i < step / page; i++)
+			resident += (states[i] & 1) * page;
+		done += step;
+	}
+	return resident;
+}
+
+void os_zero(void *address, size_t bytes)
+{
+	memset(address, 0, bytes);
+}

@@ -1,0 +1,64 @@
+/* The system, one call per function and no opinion: the only place with system calls.
+ *
+ * Contracts: addresses and sizes are multiples of os_page_bytes() and sizes are > 0, unless a comment says otherwise.
+ * Results are 0 or a negative errno, or an address or NULL; errno itself is never touched: the calls are made
+ * directly, so that an interposed mmap can't recurse into us either. Every function is thread-safe and
+ * async-signal-safe unless it says otherwise. */
+#ifndef QUARRY_OS_OS_H
+#define QUARRY_OS_OS_H
+
+#include "base/compiler.h"
+
+/* ---- memory.c ---- */
+
+/* Page size of the running kernel (AT_PAGESZ): 4096, 16384 or 65536. */
+size_t os_page_bytes(void);
+
+/* Reserves address space without memory and without commit charge: PROT_NONE, private, MAP_NORESERVE.
+ * NULL if the kernel refuses. */
+void *os_reserve(size_t bytes);
+/* Makes part of a reservation readable and writable. */
+int os_commit(void *address, size_t bytes);
+/* Makes memory inaccessible (a guard page); it keeps what it holds. */
+int os_protect_none(void *address, size_t bytes);
+int os_protect_read(void *address, size_t bytes);
+/* Forbids any later change of the mapping (mseal, Linux 6.10); -ENOSYS on older kernels. */
+int os_seal(void *address, size_t bytes);
+/* Drops the memory; the next touch finds zeros (MADV_DONTNEED). */
+int os_purge(void *address, size_t bytes);
+/* Puts fresh zeroed memory in place of whatever is mapped there, so that its VMA merges with its neighbours. */
+int os_remap_fresh(void *address, size_t bytes);
+/* Moves the pages of [from, from+bytes) to `to`, replacing what is mapped there; `from` stays mapped and reads as
+ * zeros (mremap with MREMAP_DONTUNMAP, Linux 5.7). A source of several VMAs is moved piece by piece. On failure
+ * nothing is moved. The ranges must not overlap. */
+int os_move(void *from, void *to, size_t bytes);
+void os_unmap(void *address, size_t bytes);
+/* How many bytes of the range are resident (mincore); all of them if the kernel doesn't tell. */
+size_t os_resident_bytes(void *address, size_t bytes);
+/* Zeroes memory; any address and size. */
+void os_zero(void *address, size_t bytes);
+
+/* ---- environment.c ---- */
+
+/* Value of the environment variable at process start, NULL if unset. Works before the C library is initialised. */
+const char *os_environment(const char *name);
+/* Whether the program gained privileges at exec (AT_SECURE): then the environment is not to be trusted. */
+bool os_is_secure(void);
+/* Memory of the machine in bytes, 0 if unknown. */
+uint64_t os_memory_bytes(void);
+/* RLIMIT_AS, UINT64_MAX if none. */
+uint64_t os_address_space_limit(void);
+/* Milliseconds of a clock that never goes back; coarse (some ms) and cheap. */
+uint64_t os_now_ms(void);
+
+/* ---- thread.c ---- */
+
+/* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */
+int os_thread_id(void);
+void os_thread_name(char name[16]);
+/* The calling thread's stack holds the address, as far as that can be told without allocating. */
+bool os_is_own_stack(const void *address);
+/* A loaded object's mapping holds the address (_dl_find_object, glibc 2.35); false if that can't be told. */
+bool os_is_in_object(const void *address);
+
+#endif

@@ -1,0 +1,115 @@
+/* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "base/port.h"
+#include "os/os.h"
+#include "os/syscall.h"
+
+/* Declared in <dlfcn.h> under _GNU_SOURCE since glibc 2.35; weak, so that older C libraries and musl do without. */
+struct object_found {
+	unsigned long long flags;
+	void *map_start;
+	void *map_end;
+	void *link_map;
+	void *unwind_table;
+	unsigned long long reserved[7];
+};
+extern int find_object(void *address, struct object_found *found) __asm__("_dl_find_object") __attribute__((weak));
+
+/* Start of main's stack; from the dynamic loader, absent in musl. */
+extern void *__libc_stack_end __attribute__((weak));
+
+void port_futex_wait(_Atomic uint32_t *word, uint32_t expected)
+{
+	SYSCALL4(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL);
+}
+
+void port_futex_wake(_Atomic uint32_t *word, uint32_t count)
+{
+	SYSCALL3(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
+}
+
+void port_write_error(const char *text, size_t length)
+{
+	int refusals = 0;
+
+	while (length > 0) {
+		long written = SYSCALL3(SYS_write, 2, text, length);
+
+		/* A non-blocking terminal that is full drains soon; one that nobody reads must not stop us. */
+		if (written == -EINTR || (written == -EAGAIN && refusals++ < 10000))
+			continue;
+		if (written <= 0)
+			return;
+		text += written;
+		length -= (size_t)written;
+	}
+}
+
+uintptr_t port_thread_self(void)
+{
+	return (uintptr_t)pthread_self();
+}
+
+void port_abort(void)
+{
+	abort();
+}
+
+int os_thread_id(void)
+{
+	return (int)syscall6(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+void os_thread_name(char name[16])
+{
+	if (syscall_failed(SYSCALL2(SYS_prctl, PR_GET_NAME, name)))
+		name[0] = 0;
+	name[15] = 0;
+}
+
+/* The kernel leaves at least 128 MiB below main's stack free of mappings (mmap_base), so this much is only stack. */
+#define MAIN_STACK_BYTES ((uintptr_t)64 << 20)
+
+bool os_is_own_stack(const void *address)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	uintptr_t there = (uintptr_t)address;
+	uintptr_t self = (uintptr_t)pthread_self();
+
+	if (there < here)
+		return false;
+	if (&__libc_stack_end != NULL) {
+		uintptr_t end = (uintptr_t)__libc_stack_end;
+		if (here < end && end - here < MAIN_STACK_BYTES)
+			return there < end;
+	}
+	/* glibc and musl put a thread's control block above its stack. Code that runs on a stack of its own making (a
+	 * coroutine's) may be below that too: then the attributes say so. They are asked last, they may allocate. */
+	if (here >= self || there >= self)
+		return false;
+	pthread_attr_t attributes;
+	void *low;
+	size_t bytes;
+	if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+		return false;
+	bool known = pthread_attr_getstack(&attributes, &low, &bytes) == 0;
+	pthread_attr_destroy(&attributes);
+	return known && here >= (uintptr_t)low && there < (uintptr_t)low + bytes;
+}
+
+bool os_is_in_object(const void *address)
+{
+	struct object_found found;
+
+	if (find_object == NULL || find_object((void *)(uintptr_t)address, &found) != 0)
+		return false;
+	return (uintptr_t)address >= (uintptr_t)found.map_start && (uintptr_t)address < (uintptr_t)found.map_end;
+}

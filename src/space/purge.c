@@ -1,0 +1,136 @@
+/* Giving memory back: see purge.h.
+ *
+ * Time is cut in ticks of half decay_ms. At each tick what was already dirty at the one before goes back (it has lain
+ * for half to one decay_ms), and what is dirty now is marked as aged. Allocation clears the marks. */
+#include "space/purge.h"
+
+#include <stdatomic.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "os/os.h"
+#include "space/span.h"
+
+#define PURGE_STEP_BYTES (16 * MIB)
+#define TICKS_PER_DECAY 2
+
+static struct {
+	_Atomic uint64_t retain_bytes;
+	_Atomic uint64_t decay_ms;
+	_Atomic uint64_t next_tick_ms;
+	_Atomic bool aged_left;                 /* the last tick's work is not done */
+	_Atomic uint64_t purged_bytes;
+	_Atomic uint64_t purge_count;
+} purge = { .retain_bytes = 64 * MIB, .decay_ms = 1000 };
+
+#define LOAD(field) atomic_load_explicit(&purge.field, memory_order_relaxed)
+#define STORE(field, value) atomic_store_explicit(&purge.field, value, memory_order_relaxed)
+
+void purge_configure(uint64_t retain_bytes, uint64_t decay_ms)
+{
+	STORE(retain_bytes, retain_bytes);
+	STORE(decay_ms, decay_ms);
+}
+
+void purge_set_retain(uint64_t retain_bytes)
+{
+	STORE(retain_bytes, retain_bytes);
+}
+
+int purge_range(void *address, size_t bytes)
+{
+	int error = os_purge(address, bytes);
+
+	if (error == 0) {
+		atomic_fetch_add_explicit(&purge.purged_bytes, bytes, memory_order_relaxed);
+		atomic_fetch_add_explicit(&purge.purge_count, 1, memory_order_relaxed);
+	}
+	return error;
+}
+
+bool purge_exceeds(size_t bytes)
+{
+	return LOAD(decay_ms) == 0 || bytes > LOAD(retain_bytes);
+}
+
+/* One step: takes dirty units out of the free spans, drops their memory without a lock, puts them back clean. Returns
+ * how many bytes, 0 if there was nothing to take or the kernel refused. */
+static size_t purge_step(bool aged_only, bool count_resident, size_t max_bytes, size_t *resident)
+{
+	struct span_range range;
+
+	lock_take(&space_lock);
+	struct span *span = span_find_dirty(aged_only);
+	bool found = span != NULL && span_take_dirty(span, aged_only, max_size(max_bytes >> UNIT_LOG2, 1), &range);
+	lock_release(&space_lock);
+	if (!found)
+		return 0;
+
+	size_t bytes = range.units * UNIT_BYTES;
+	if (count_resident)
+		*resident += os_resident_bytes((void *)range.start, bytes);
+	int error = purge_range((void *)range.start, bytes);
+
+	lock_take(&space_lock);
+	span_release(range.start, range.units, error != 0);
+	lock_release(&space_lock);
+	return error == 0 ? bytes : 0;
+}
+
+static size_t dirty_bytes(void)
+{
+	return span_dirty_units() * UNIT_BYTES;
+}
+
+static bool tick_is_due(uint64_t now)
+{
+	uint64_t due = LOAD(next_tick_ms);
+	uint64_t period = LOAD(decay_ms) / TICKS_PER_DECAY;
+
+	return now >= due &&
+	       atomic_compare_exchange_strong_explicit(&purge.next_tick_ms, &due, now + (period > 0 ? period : 1),
+	                                               memory_order_relaxed, memory_order_relaxed);
+}
+
+void purge_tick(void)
+{
+	size_t dirty = dirty_bytes();
+	uint64_t retain = LOAD(decay_ms) == 0 ? 0 : LOAD(retain_bytes);
+
+	if (dirty == 0)
+		return;
+	if (dirty > retain) {
+		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
+		if (purge_step(true, false, excess, NULL) == 0)
+			purge_step(false, false, excess, NULL);
+		return;
+	}
+	if (tick_is_due(os_now_ms()))
+		STORE(aged_left, true);
+	if (!LOAD(aged_left))
+		return;
+	if (purge_step(true, false, PURGE_STEP_BYTES, NULL) == 0) {
+		STORE(aged_left, false);
+		lock_take(&space_lock);
+		span_age();
+		lock_release(&space_lock);
+	}
+}
+
+size_t purge_all(size_t keep_bytes)
+{
+	size_t resident = 0;
+
+	for (;;) {
+		size_t dirty = dirty_bytes();
+		if (dirty <= keep_bytes)
+			return resident;
+		if (purge_step(false, true, min_size(dirty - keep_bytes, PURGE_STEP_BYTES), &resident) == 0)
+			return resident;
+	}
+}
+
+struct purge_figures purge_figures(void)
+{
+	return (struct purge_figures){ .purged_bytes = LOAD(purged_bytes), .purge_count = LOAD(purge_count) };
+}

@@ -1,0 +1,32 @@
+/* Giving free spans' memory back to the system: what is above `retain` at once, the rest when it has lain unused for
+ * decay_ms. No lock is held while the kernel works; one step is at most PURGE_STEP_BYTES. Called on slow paths by
+ * src/block/ and src/thread/, without any lock. */
+#ifndef QUARRY_SPACE_PURGE_H
+#define QUARRY_SPACE_PURGE_H
+
+#include "base/compiler.h"
+
+struct purge_figures {
+	uint64_t purged_bytes;          /* since the start */
+	uint64_t purge_count;           /* calls to the kernel */
+};
+
+/* Before the second thread exists. */
+void purge_configure(uint64_t retain_bytes, uint64_t decay_ms);
+void purge_set_retain(uint64_t retain_bytes);
+
+/* Whether so many bytes, were they released dirty, would be more than may be retained: better purged before. */
+bool purge_exceeds(size_t bytes);
+
+/* A slow path passes by: does what is due, at most one step. Cheap when nothing is. */
+void purge_tick(void);
+
+/* Gives back all but keep_bytes of the free spans' memory; returns the bytes of resident memory that went back. */
+size_t purge_all(size_t keep_bytes);
+
+/* Purges part of a span in use or in the caller's hands, and counts it. */
+int purge_range(void *address, size_t bytes);
+
+struct purge_figures purge_figures(void);
+
+#endif

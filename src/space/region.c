@@ -1,0 +1,268 @@
+/* Regions: see space.h for the picture and region.h for the contracts. */
+#include "space/region.h"
+
+#include "base/check.h"
+#include "os/os.h"
+#include "space/meta.h"
+
+/* A region is several times the machine's memory, so that one is enough for almost every program. */
+#define MEMORY_MULTIPLE 4
+#define RESERVE_BYTES_MIN (64 * GIB)
+#define RESERVE_BYTES_MAX (8192 * GIB)
+/* Under RLIMIT_AS a region takes only this fraction of the limit: the rest is for the program's own mappings. */
+#define LIMIT_FRACTION 16
+#define LIMITED_BYTES_MIN (2 * MIB)
+/* The metadata of a region full of the smallest blocks is a fifteenth of it. */
+#define META_FRACTION 12
+/* Commit steps: an eighth of what is committed, within these bounds. */
+#define COMMIT_BYTES_MIN (1 * MIB)
+#define COMMIT_BYTES_MAX (64 * MIB)
+/* Whole page-table pages, and huge pages where somebody wants them. */
+#define REGION_ALIGNMENT (2 * MIB)
+
+struct span span_nobody ALIGNED(64) = { .owner = OWNER_NONE };
+struct region region_first;
+struct lock space_lock = LOCK_INIT(LOCK_RANK_SPACE);
+
+/* regions[0] is region_first. Appended under space_lock, the count stored last (release). */
+static struct region *regions[REGION_MAX];
+static _Atomic size_t regions_count;
+
+size_t region_count(void)
+{
+	return atomic_load_explicit(&regions_count, memory_order_acquire);
+}
+
+struct region *region_at(size_t index)
+{
+	return regions[index];
+}
+
+struct region *region_of(const void *address)
+{
+	size_t count = region_count();
+
+	for (size_t i = 0; i < count; i++)
+		if ((uintptr_t)address - regions[i]->base < regions[i]->reserved_bytes)
+			return regions[i];
+	return NULL;
+}
+
+struct span *span_of(const void *address)
+{
+	struct region *region = region_of(address);
+
+	if (region == NULL ||
+	    (uintptr_t)address - region->base >= atomic_load_explicit(&region->committed_bytes, memory_order_acquire))
+		return &span_nobody;
+	return region_span(region, (uintptr_t)address);
+}
+
+void page_map_set(uintptr_t start, size_t units, struct span *span)
+{
+	struct region *region = region_of((void *)start);
+	size_t first = region_unit(region, start);
+	uintptr_t distance = (uintptr_t)span - (uintptr_t)&span_nobody;
+
+	for (size_t i = first; i < first + units; i++)
+		atomic_store_explicit(&region->page_map[i], distance, memory_order_release);
+}
+
+/* ---- Bits ---- */
+
+#define WORD_BITS 64
+
+static uint64_t word_mask(size_t from, size_t to)
+{
+	uint64_t up_to = to == WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << to) - 1;
+
+	return up_to & ~(((uint64_t)1 << from) - 1);
+}
+
+/* Calls `act` on each word of the range with the mask of the bits in it. */
+#define FOR_EACH_WORD(first, count, word, mask) \
+	for (size_t at_ = (first), end_ = (first) + (count), word = 0, mask = 0; \
+	     at_ < end_ && (word = at_ / WORD_BITS, \
+	                    mask = word_mask(at_ % WORD_BITS, min_size(end_ - word * WORD_BITS, WORD_BITS)), 1); \
+	     at_ = (word + 1) * WORD_BITS)
+
+void region_bits_set(uint64_t *bits, size_t first, size_t count)
+{
+	FOR_EACH_WORD(first, count, word, mask)
+		bits[word] |= mask;
+}
+
+void region_bits_clear(uint64_t *bits, size_t first, size_t count)
+{
+	FOR_EACH_WORD(first, count, word, mask)
+		bits[word] &= ~mask;
+}
+
+size_t region_bits_count(const uint64_t *bits, size_t first, size_t count)
+{
+	size_t total = 0;
+
+	FOR_EACH_WORD(first, count, word, mask)
+		total += (size_t)__builtin_popcountll(bits[word] & mask);
+	return total;
+}
+
+/* Index of the first bit that equals `value` in [first, end), or end. */
+static size_t bits_find(const uint64_t *bits, size_t first, size_t end, bool value)
+{
+	FOR_EACH_WORD(first, end - first, word, mask) {
+		uint64_t hits = (value ? bits[word] : ~bits[word]) & mask;
+		if (hits != 0)
+			return word * WORD_BITS + (size_t)__builtin_ctzll(hits);
+	}
+	return end;
+}
+
+size_t region_bits_run(const uint64_t *bits, size_t first, size_t end, bool value, size_t *length)
+{
+	size_t start = bits_find(bits, first, end, value);
+
+	*length = bits_find(bits, start, end, !value) - start;
+	return start;
+}
+
+/* ---- Reserving ---- */
+
+static size_t reserve_bytes_wanted(size_t needed_bytes)
+{
+	uint64_t limit = os_address_space_limit();
+	size_t wanted;
+
+	if (limit != UINT64_MAX)
+		wanted = max_size(limit / LIMIT_FRACTION, LIMITED_BYTES_MIN);
+	else
+		wanted = max_size(RESERVE_BYTES_MIN, min_size(os_memory_bytes() * MEMORY_MULTIPLE, RESERVE_BYTES_MAX));
+	return ROUND_UP(max_size(wanted, needed_bytes), UNIT_BYTES);
+}
+
+struct layout {
+	size_t bits_bytes;              /* both bit maps */
+	size_t page_map_bytes;
+	size_t meta_bytes;
+	size_t alignment;
+	size_t total;
+};
+
+static struct layout layout_of(size_t region_bytes)
+{
+	size_t page = os_page_bytes();
+	size_t units = region_bytes >> UNIT_LOG2;
+	struct layout layout;
+
+	layout.bits_bytes = ROUND_UP(2 * ROUND_UP(units, WORD_BITS) / 8, page);
+	layout.page_map_bytes = ROUND_UP(units * sizeof(uintptr_t), page);
+	layout.meta_bytes = ROUND_UP(region_bytes / META_FRACTION + 16 * page, page);
+	layout.alignment = region_bytes >= 8 * REGION_ALIGNMENT ? REGION_ALIGNMENT : UNIT_BYTES;
+	layout.total = page + layout.bits_bytes + layout.page_map_bytes + page + layout.meta_bytes + page +
+	               layout.alignment + region_bytes;
+	return layout;
+}
+
+/* Reserves a region of at least needed_bytes, better wanted_bytes: halves until the kernel agrees. */
+static struct region *region_reserve(size_t needed_bytes)
+{
+	size_t page = os_page_bytes();
+	size_t bytes = reserve_bytes_wanted(needed_bytes);
+	size_t count = region_count();
+	struct layout layout = layout_of(bytes);
+	char *memory;
+
+	if (count == REGION_MAX)
+		return NULL;
+	while ((memory = os_reserve(layout.total)) == NULL) {
+		if (bytes <= needed_bytes)
+			return NULL;
+		bytes = max_size(ROUND_DOWN(bytes / 2, UNIT_BYTES), needed_bytes);
+		layout = layout_of(bytes);
+	}
+	/* The bits whole, and of the page map what one page holds: 32 MiB of region with 4 KiB pages. */
+	size_t map_step = min_size(layout.page_map_bytes, page);
+	char *bits = memory + page;
+	char *meta = bits + layout.bits_bytes + layout.page_map_bytes + page;
+	if (os_commit(bits, layout.bits_bytes + map_step) != 0) {
+		os_unmap(memory, layout.total);
+		return NULL;
+	}
+	meta_add_arena(meta, layout.meta_bytes);
+	struct region *region = count == 0 ? &region_first : meta_alloc(sizeof(*region));
+	if (region == NULL) {
+		/* The arena has been announced, so the reservation stays; it is address space only. */
+		return NULL;
+	}
+	region->reservation = (uintptr_t)memory;
+	region->reservation_bytes = layout.total;
+	region->dirty = (uint64_t *)bits;
+	region->aged = region->dirty + ROUND_UP(bytes >> UNIT_LOG2, WORD_BITS) / WORD_BITS;
+	region->page_map = (_Atomic uintptr_t *)(bits + layout.bits_bytes);
+	region->page_map_bytes = map_step;
+	region->base = ROUND_UP((uintptr_t)meta + layout.meta_bytes + page, layout.alignment);
+	region->reserved_bytes = bytes;
+	regions[count] = region;
+	atomic_store_explicit(&regions_count, count + 1, memory_order_release);
+	return region;
+}
+
+/* ---- Committing ---- */
+
+static bool page_map_cover(struct region *region, size_t committed_bytes)
+{
+	size_t needed = ROUND_UP((committed_bytes >> UNIT_LOG2) * sizeof(uintptr_t), os_page_bytes());
+
+	if (needed <= region->page_map_bytes)
+		return true;
+	if (os_commit((char *)region->page_map + region->page_map_bytes, needed - region->page_map_bytes) != 0)
+		return false;
+	region->page_map_bytes = needed;
+	return true;
+}
+
+static bool region_commit(struct region *region, size_t bytes)
+{
+	size_t committed = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
+
+	if (bytes > region->reserved_bytes - committed || !page_map_cover(region, committed + bytes) ||
+	    os_commit((char *)region->base + committed, bytes) != 0)
+		return false;
+	atomic_store_explicit(&region->committed_bytes, committed + bytes, memory_order_release);
+	return true;
+}
+
+static bool region_extend(struct region *region, size_t units, uintptr_t *start, size_t *new_units)
+{
+	size_t committed = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
+	size_t needed = units * UNIT_BYTES;
+	size_t step = max_size(COMMIT_BYTES_MIN, min_size(committed / 8, COMMIT_BYTES_MAX));
+
+	if (needed > region->reserved_bytes - committed)
+		return false;
+	step = min_size(max_size(ROUND_DOWN(step, UNIT_BYTES), needed), region->reserved_bytes - committed);
+	if (!region_commit(region, step)) {
+		step = needed;
+		if (!region_commit(region, step))
+			return false;
+	}
+	*start = region->base + committed;
+	*new_units = step >> UNIT_LOG2;
+	return true;
+}
+
+bool region_grow(size_t units, struct region **region, uintptr_t *start, size_t *new_units)
+{
+	size_t needed_bytes;
+
+	DCHECK(lock_is_held(&space_lock));
+	if (!multiply_checked(units, UNIT_BYTES, &needed_bytes) || needed_bytes > PTRDIFF_MAX)
+		return false;
+	for (size_t i = 0; i < region_count(); i++) {
+		*region = regions[i];
+		if (region_extend(*region, units, start, new_units))
+			return true;
+	}
+	*region = region_reserve(needed_bytes);
+	return *region != NULL && region_extend(*region, units, start, new_units);
+}

@@ -1,0 +1,131 @@
+/* What memory looks like: regions cut into units, spans of units, and one descriptor for every unit.
+ *
+ *   reservation:  | guard | unit bits | page map ..... | guard | metadata arena ..... | guard | region ............... |
+ *   region:       | unit 0 | unit 1 | ...  committed (readable, writable) ... | ... reserved (PROT_NONE) ............. |
+ *
+ * The page map has one entry per unit: the distance in bytes from span_nobody to the unit's descriptor. 0, what fresh
+ * memory holds, is span_nobody itself, whose multiplier 0 fails every block-start test: any address in the committed
+ * part of a region may be looked up at any time, without a lock.
+ *
+ * Everything here but the look-up needs space_lock. Used by src/block/ and above; the fields of struct span below
+ * "block" are src/block/'s. */
+#ifndef QUARRY_SPACE_SPACE_H
+#define QUARRY_SPACE_SPACE_H
+
+#include <stdatomic.h>
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "base/lock.h"
+
+#define UNIT_LOG2 16
+#define UNIT_BYTES ((size_t)1 << UNIT_LOG2)
+#define UNIT_COUNT(bytes) (((bytes) + UNIT_BYTES - 1) >> UNIT_LOG2)
+
+enum span_kind {
+	SPAN_NOBODY = 0,        /* span_nobody: a unit of no span, the inside of a large or free span */
+	SPAN_FREE,              /* in the trees of free spans */
+	SPAN_SLAB,
+	SPAN_LARGE,
+	SPAN_RETIRED,           /* a slab's header and ledger, or a large block's header, waiting for the next */
+};
+
+/* Whoever has this owner tests false against every thread: no heap lies one byte from the empty heap. */
+#define OWNER_NONE ((uintptr_t)1)
+
+typedef _Atomic uint8_t ledger_byte;
+
+/* Descriptor of a span. Type-stable: once made it stays a descriptor for ever, so a look-up that races with a release
+ * reads stale but harmless words. The first line is all that a free by the owner reads. */
+struct span {
+	/* block: how an address becomes a block. Written before the page map shows the span; owner also under the claim. */
+	uintptr_t base;                 /* address of index 0; at most one block before the span's first byte */
+	_Atomic uint64_t multiplier;    /* ceil(2^64 / block size); 1: one block, at base; 0: no block starts here */
+	ledger_byte *ledger;            /* state of each index */
+	_Atomic uintptr_t owner;        /* distance of the heap whose magazines take its frees, or OWNER_NONE */
+	uintptr_t magazine;             /* slab: of its class in the heap at distance 0 */
+	uint32_t block_bytes;           /* slab: size of a block */
+	uint16_t first_index;           /* slab: first index that is a block; those below are TAIL */
+	uint16_t end_index;             /* slab: first index after the last block; TAIL from here */
+	uint8_t kind;                   /* enum span_kind */
+	uint8_t class_index;            /* slab */
+	bool born_zero;                 /* slab: its memory was zero when it was made */
+	bool moved;                     /* large: its pages came by mremap, a VMA of their own */
+	/* space: where it lies. Written under space_lock. */
+	uintptr_t start;
+	size_t units;
+	/* block: the protocol (block/ledger.h). */
+	_Atomic uint32_t claim;         /* the epoch in which it is held, 0 if free */
+	_Atomic uint32_t notified;      /* the epoch in which it was linked on a stack, 0 if it is not */
+	_Atomic(struct span *) next_notified;
+	/* slab: owner's, or whoever has the owner's lock. */
+	uint16_t free_count;            /* lower bound of FREE bytes */
+	uint16_t cursor;                /* no known FREE byte below this index */
+	uint16_t fresh_index;           /* blocks from here on were never handed out since the slab was made */
+	bool listed;                    /* in its heap's list of partial slabs */
+	ledger_byte large_state;        /* large: the ledger, one byte */
+	union {
+		struct {
+			struct span *next;  /* slab: partial list; retired: list of its kind */
+			struct span *previous;
+		} list;
+		struct {
+			struct span *left;  /* free: tree by (units, start) */
+			struct span *right;
+		} tree;
+	};
+	union {
+		size_t large_bytes;     /* large: usable bytes */
+		size_t dirty_units;     /* free */
+	};
+} ALIGNED(64);
+
+_Static_assert(offsetof(struct span, block_bytes) <= CACHE_LINE_BYTES, "what free reads stays in one line");
+_Static_assert(sizeof(struct span) == 128, "two lines");
+
+/* The descriptor of every unit that has no other. Never written. */
+HIDDEN extern struct span span_nobody;
+
+/* A reserved piece of address space. All fields but committed_bytes are immutable once it is in the list. */
+struct region {
+	uintptr_t base;                  /* multiple of UNIT_BYTES */
+	_Atomic size_t committed_bytes;  /* from base on; written under space_lock, only grows */
+	_Atomic uintptr_t *page_map;
+	size_t reserved_bytes;
+	uint64_t *dirty;                 /* a bit per unit: free, and its memory may not be zero */
+	uint64_t *aged;                  /* a bit per unit: was dirty at the last tick already */
+	size_t page_map_bytes;           /* committed part */
+	uintptr_t reservation;           /* whole, with page map and metadata */
+	size_t reservation_bytes;
+};
+
+#define REGION_MAX 1024
+
+/* The first region stands alone because every free compares with it; the others are looked up on the slow path. */
+HIDDEN extern struct region region_first;
+
+HIDDEN extern struct lock space_lock;
+
+/* How many regions there are; they are never removed. */
+size_t region_count(void);
+struct region *region_at(size_t index);
+/* The region whose address space holds the address, NULL if none; no lock needed. */
+struct region *region_of(const void *address);
+
+/* The descriptor of the unit that `address`, in the committed part of `region`, lies in. No lock needed. */
+ALWAYS_INLINE struct span *region_span(const struct region *region, uintptr_t address)
+{
+	size_t unit = (address - region->base) >> UNIT_LOG2;
+
+	return (struct span *)((uintptr_t)&span_nobody +
+	                       atomic_load_explicit(&region->page_map[unit], memory_order_relaxed));
+}
+
+/* The same for any address: span_nobody if it is in no region's committed part. No lock needed. */
+struct span *span_of(const void *address);
+
+/* Makes `span` the descriptor of `units` units from `start` on. Release: pairs with the program's own hand-over of
+ * the blocks' addresses. */
+void page_map_set(uintptr_t start, size_t units, struct span *span);
+
+#endif

@@ -1,0 +1,407 @@
+/* Free spans: see span.h.
+ *
+ * Two treaps ordered by (units, start), one of spans that hold dirty memory, one of clean ones; priorities are a hash
+ * of the start, so the shape depends on nothing but the set of spans (Seidel and Aragon 1996: expected depth
+ * 2 ln n). A free span's first and last unit have its descriptor in the page map, which is how neighbours find it; no
+ * two free spans touch. Per unit one bit says dirty, one says aged. */
+#include "space/span.h"
+
+#include "base/check.h"
+#include "space/meta.h"
+#include "space/region.h"
+
+static struct {
+	struct span *dirty;             /* roots */
+	struct span *clean;
+	struct span *unused;            /* descriptors to recycle, by list.next */
+	_Atomic size_t dirty_units;     /* written under space_lock, read without */
+	size_t clean_units;
+} spans;
+
+/* ---- The trees ---- */
+
+static uint64_t priority(const struct span *span)
+{
+	return (span->start >> UNIT_LOG2) * 0x9e3779b97f4a7c15u;
+}
+
+static bool is_before(size_t units, uintptr_t start, const struct span *span)
+{
+	return units != span->units ? units < span->units : start < span->start;
+}
+
+static void tree_insert(struct span **root, struct span *span)
+{
+	while (*root != NULL && priority(*root) >= priority(span))
+		root = is_before(span->units, span->start, *root) ? &(*root)->tree.left : &(*root)->tree.right;
+
+	/* Split what is below into what comes before the new span and what comes after. */
+	struct span *rest = *root;
+	struct span **left = &span->tree.left;
+	struct span **right = &span->tree.right;
+	while (rest != NULL) {
+		if (is_before(rest->units, rest->start, span)) {
+			*left = rest;
+			left = &rest->tree.right;
+			rest = rest->tree.right;
+		} else {
+			*right = rest;
+			right = &rest->tree.left;
+			rest = rest->tree.left;
+		}
+	}
+	*left = *right = NULL;
+	*root = span;
+}
+
+static void tree_remove(struct span **root, struct span *span)
+{
+	while (*root != span) {
+		DCHECK(*root != NULL);
+		root = is_before(span->units, span->start, *root) ? &(*root)->tree.left : &(*root)->tree.right;
+	}
+
+	struct span *left = span->tree.left;
+	struct span *right = span->tree.right;
+	while (left != NULL && right != NULL) {
+		if (priority(left) >= priority(right)) {
+			*root = left;
+			root = &left->tree.right;
+			left = left->tree.right;
+		} else {
+			*root = right;
+			root = &right->tree.left;
+			right = right->tree.left;
+		}
+	}
+	*root = left != NULL ? left : right;
+}
+
+/* The smallest span of at least `units`, lowest address among equals. */
+static struct span *tree_best_fit(struct span *root, size_t units)
+{
+	struct span *best = NULL;
+
+	while (root != NULL) {
+		if (root->units >= units) {
+			best = root;
+			root = root->tree.left;
+		} else {
+			root = root->tree.right;
+		}
+	}
+	return best;
+}
+
+/* ---- Free spans ---- */
+
+static struct span *descriptor_new(void)
+{
+	struct span *span = spans.unused;
+
+	if (span == NULL)
+		return meta_alloc(sizeof(*span));
+	spans.unused = span->list.next;
+	return span;
+}
+
+static void descriptor_recycle(struct span *span)
+{
+	span->kind = SPAN_RETIRED;
+	span->list.next = spans.unused;
+	spans.unused = span;
+}
+
+static struct span **tree_of(const struct span *span)
+{
+	return span->dirty_units > 0 ? &spans.dirty : &spans.clean;
+}
+
+static void dirty_units_add(size_t units)
+{
+	atomic_store_explicit(&spans.dirty_units, span_dirty_units() + units, memory_order_relaxed);
+}
+
+static void free_insert(struct span *span)
+{
+	struct region *region = region_of((void *)span->start);
+
+	span->kind = SPAN_FREE;
+	span->dirty_units = region_bits_count(region->dirty, region_unit(region, span->start), span->units);
+	dirty_units_add(span->dirty_units);
+	spans.clean_units += span->units - span->dirty_units;
+	page_map_set(span->start, 1, span);
+	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, span);
+	tree_insert(tree_of(span), span);
+}
+
+static void free_remove(struct span *span)
+{
+	tree_remove(tree_of(span), span);
+	dirty_units_add((size_t)0 - span->dirty_units);
+	spans.clean_units -= span->units - span->dirty_units;
+	page_map_set(span->start, 1, &span_nobody);
+	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, &span_nobody);
+}
+
+/* The free span whose first or last unit is the one at `address`, NULL if there is none. */
+static struct span *free_neighbour(const struct region *region, uintptr_t address)
+{
+	size_t committed = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
+
+	if (address - region->base >= committed)
+		return NULL;
+	struct span *span = region_span(region, address);
+	return span->kind == SPAN_FREE ? span : NULL;
+}
+
+/* Makes [start, start + units) free, merged with its free neighbours. Without memory for a descriptor the units are
+ * out of use until a neighbour is released: that costs address space, never correctness. */
+static void free_add(struct region *region, uintptr_t start, size_t units)
+{
+	struct span *before = free_neighbour(region, start - UNIT_BYTES);
+	struct span *after = free_neighbour(region, start + units * UNIT_BYTES);
+
+	if (before != NULL) {
+		free_remove(before);
+		start = before->start;
+		units += before->units;
+	}
+	if (after != NULL) {
+		free_remove(after);
+		units += after->units;
+		if (before != NULL)
+			descriptor_recycle(after);
+		else
+			before = after;
+	}
+	if (before == NULL && (before = descriptor_new()) == NULL)
+		return;
+	before->start = start;
+	before->units = units;
+	free_insert(before);
+}
+
+/* Cuts [start, start + units) out of a free span; what is left on both sides stays free. */
+static void free_cut(struct span *span, uintptr_t start, size_t units, struct span_range *range)
+{
+	struct region *region = region_of((void *)start);
+	size_t before = (start - span->start) >> UNIT_LOG2;
+	size_t after = span->units - before - units;
+
+	free_remove(span);
+	range->start = start;
+	range->units = units;
+	range->dirty_units = region_bits_count(region->dirty, region_unit(region, start), units);
+	if (before > 0) {
+		span->units = before;
+		free_insert(span);
+	}
+	if (after > 0) {
+		struct span *rest = before > 0 ? descriptor_new() : span;
+		if (rest == NULL)
+			return;
+		rest->start = start + units * UNIT_BYTES;
+		rest->units = after;
+		free_insert(rest);
+	} else if (before == 0) {
+		descriptor_recycle(span);
+	}
+}
+
+/* The first multiple of `alignment` in the span with `units` units behind it, 0 if there is none. */
+static uintptr_t aligned_start(const struct span *span, size_t units, size_t alignment)
+{
+	uintptr_t start = ROUND_UP(span->start, alignment);
+
+	if (((start - span->start) >> UNIT_LOG2) + units > span->units)
+		return 0;
+	return start;
+}
+
+static bool take_from(struct span *span, size_t units, size_t alignment, struct span_range *range)
+{
+	uintptr_t start = span != NULL ? aligned_start(span, units, alignment) : 0;
+
+	if (start == 0)
+		return false;
+	free_cut(span, start, units, range);
+	return true;
+}
+
+bool span_take(size_t units, size_t alignment, struct span_range *range)
+{
+	/* What an aligned start needs at worst; a span without that much may still fit, so both are tried. */
+	size_t padded = units + (alignment >> UNIT_LOG2) - 1;
+
+	DCHECK(lock_is_held(&space_lock));
+	if (padded < units)
+		return false;
+	if (take_from(tree_best_fit(spans.dirty, units), units, alignment, range) ||
+	    take_from(tree_best_fit(spans.clean, units), units, alignment, range) ||
+	    take_from(tree_best_fit(spans.dirty, padded), units, alignment, range) ||
+	    take_from(tree_best_fit(spans.clean, padded), units, alignment, range))
+		return true;
+
+	struct region *region;
+	uintptr_t start;
+	size_t new_units;
+	if (!region_grow(padded, &region, &start, &new_units))
+		return false;
+	free_add(region, start, new_units);
+	return take_from(tree_best_fit(spans.clean, padded), units, alignment, range) ||
+	       take_from(tree_best_fit(spans.dirty, padded), units, alignment, range);
+}
+
+bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
+{
+	struct region *region = region_of((void *)start);
+
+	DCHECK(lock_is_held(&space_lock));
+	if (region == NULL)
+		return false;
+	struct span *span = free_neighbour(region, start);
+	if (span == NULL || span->start != start || span->units < units)
+		return false;
+	free_cut(span, start, units, range);
+	return true;
+}
+
+void span_release(uintptr_t start, size_t units, bool dirty)
+{
+	struct region *region = region_of((void *)start);
+	size_t first = region_unit(region, start);
+
+	DCHECK(lock_is_held(&space_lock));
+	page_map_set(start, units, &span_nobody);
+	if (dirty)
+		region_bits_set(region->dirty, first, units);
+	else
+		region_bits_clear(region->dirty, first, units);
+	region_bits_clear(region->aged, first, units);
+	free_add(region, start, units);
+}
+
+size_t span_dirty_run(uintptr_t start, size_t units, size_t from_unit, size_t *run_units)
+{
+	struct region *region = region_of((void *)start);
+	size_t first = region_unit(region, start);
+
+	return region_bits_run(region->dirty, first + from_unit, first + units, true, run_units) - first;
+}
+
+void span_forget_dirty(uintptr_t start, size_t units)
+{
+	struct region *region = region_of((void *)start);
+
+	region_bits_clear(region->dirty, region_unit(region, start), units);
+	region_bits_clear(region->aged, region_unit(region, start), units);
+}
+
+size_t span_dirty_units(void)
+{
+	return atomic_load_explicit(&spans.dirty_units, memory_order_relaxed);
+}
+
+size_t span_clean_units(void)
+{
+	return spans.clean_units;
+}
+
+/* ---- For purging ---- */
+
+/* The first run of units in a free span that a purge may take; units 0 if there is none. */
+static struct span_range dirty_run(const struct span *span, bool aged_only)
+{
+	struct region *region = region_of((void *)span->start);
+	size_t first = region_unit(region, span->start);
+	const uint64_t *bits = aged_only ? region->aged : region->dirty;
+	struct span_range run;
+	size_t unit = region_bits_run(bits, first, first + span->units, true, &run.units);
+
+	run.start = region->base + unit * UNIT_BYTES;
+	run.dirty_units = run.units;
+	return run;
+}
+
+static struct span *find_dirty(struct span *root, bool aged_only)
+{
+	while (root != NULL) {
+		if (!aged_only || dirty_run(root, true).units > 0)
+			return root;
+		struct span *found = find_dirty(root->tree.right, aged_only);
+		if (found != NULL)
+			return found;
+		root = root->tree.left;
+	}
+	return NULL;
+}
+
+struct span *span_find_dirty(bool aged_only)
+{
+	return find_dirty(spans.dirty, aged_only);
+}
+
+bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range)
+{
+	struct span_range run = dirty_run(span, aged_only);
+
+	DCHECK(lock_is_held(&space_lock));
+	if (run.units == 0)
+		return false;
+	free_cut(span, run.start, min_size(run.units, max_units), range);
+	return true;
+}
+
+void span_age(void)
+{
+	/* Bits of units in use are 0 in both maps, so whole words are copied. */
+	for (size_t i = 0; i < region_count(); i++) {
+		struct region *region = region_at(i);
+		size_t units = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed) >> UNIT_LOG2;
+		for (size_t word = 0; word < (units + 63) / 64; word++)
+			if (region->aged[word] != region->dirty[word])
+				region->aged[word] = region->dirty[word];
+	}
+}
+
+/* ---- Invariants ---- */
+
+struct census {
+	size_t dirty_units;
+	size_t clean_units;
+	size_t count;
+	bool valid;
+};
+
+static void tree_check(const struct span *root, const struct span *above, bool dirty, struct census *census)
+{
+	if (root == NULL)
+		return;
+	struct region *region = region_of((void *)root->start);
+	uintptr_t end = root->start + root->units * UNIT_BYTES;
+	size_t dirty_units = region_bits_count(region->dirty, region_unit(region, root->start), root->units);
+
+	census->valid &= root->kind == SPAN_FREE && root->units > 0;
+	census->valid &= above == NULL || priority(above) >= priority(root);
+	census->valid &= root->dirty_units == dirty_units && (dirty_units > 0) == dirty;
+	census->valid &= region_span(region, root->start) == root && region_span(region, end - UNIT_BYTES) == root;
+	census->valid &= free_neighbour(region, root->start - UNIT_BYTES) == NULL && free_neighbour(region, end) == NULL;
+	census->valid &= root->tree.left == NULL || is_before(root->tree.left->units, root->tree.left->start, root);
+	census->valid &= root->tree.right == NULL || !is_before(root->tree.right->units, root->tree.right->start, root);
+	census->dirty_units += dirty_units;
+	census->clean_units += root->units - dirty_units;
+	census->count++;
+	tree_check(root->tree.left, root, dirty, census);
+	tree_check(root->tree.right, root, dirty, census);
+}
+
+bool span_is_valid(void)
+{
+	struct census census = { .valid = true };
+
+	DCHECK(lock_is_held(&space_lock));
+	tree_check(spans.dirty, NULL, true, &census);
+	tree_check(spans.clean, NULL, false, &census);
+	return census.valid && census.dirty_units == span_dirty_units() && census.clean_units == spans.clean_units;
+}

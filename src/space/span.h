@@ -1,0 +1,48 @@
+/* Free spans: best fit with coalescing, spans with dirty memory before clean ones (a page fault costs more than
+ * anything else an allocator does), lowest address among equals. Everything needs space_lock. Used by src/block/ and
+ * purge.c. */
+#ifndef QUARRY_SPACE_SPAN_H
+#define QUARRY_SPACE_SPAN_H
+
+#include "space/space.h"
+
+/* Units that belong to the caller: the page map shows span_nobody for them until he sets it. */
+struct span_range {
+	uintptr_t start;
+	size_t units;
+	size_t dirty_units;             /* of them may hold something else than zeros; 0: all is zero */
+};
+
+/* Takes `units` consecutive units whose start is a multiple of `alignment` (a power of two, >= UNIT_BYTES). False if
+ * memory or address space is short. */
+bool span_take(size_t units, size_t alignment, struct span_range *range);
+
+/* Takes the `units` units from `start` on if they are free and lie in one region; false otherwise. For growing in
+ * place. */
+bool span_take_at(uintptr_t start, size_t units, struct span_range *range);
+
+/* Gives units back. dirty: they may hold something else than zeros. The page map is set to span_nobody. */
+void span_release(uintptr_t start, size_t units, bool dirty);
+
+/* Which units of a range that was just taken hold something else than zeros is known until this is called: walks the
+ * runs of dirty units. Call span_forget_dirty when done. */
+size_t span_dirty_run(uintptr_t start, size_t units, size_t from_unit, size_t *run_units);
+void span_forget_dirty(uintptr_t start, size_t units);
+
+/* Totals of all free spans; the first needs no lock. */
+size_t span_dirty_units(void);
+size_t span_clean_units(void);
+
+/* For purge.c. The free span with dirty memory that a purge should take next: with aged_only one that has units that
+ * were dirty at the last tick already. NULL if there is none. */
+struct span *span_find_dirty(bool aged_only);
+/* Takes out of a free span its first run of dirty (or dirty and aged) units, at most max_units of them. The caller
+ * owns them and gives them back with span_release. False if there is none. */
+bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range);
+/* Every unit that is dirty now counts as aged from now on. */
+void span_age(void);
+
+/* Debug builds: the invariants of trees, page map and bits. */
+bool span_is_valid(void);
+
+#endif

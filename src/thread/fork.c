@@ -1,0 +1,37 @@
+/* fork: see fork.h. The child's only thread is a copy of the one that forked: its own heap is consistent. The shared
+ * heap, the pooled ones, the spans and the metadata are consistent because prepare holds their locks. Claims and
+ * notifications of other threads are void by the epoch; their heaps are pool.c's walk's. */
+#include "thread/fork.h"
+
+#include "thread/life.h"
+#include "thread/pool.h"
+#include "thread/shared.h"
+
+/* In the order of their ranks. */
+static struct lock *const locks[] = { &shared_lock, &pool_lock, &space_lock };
+
+#define LOCK_COUNT (sizeof(locks) / sizeof(locks[0]))
+
+void fork_prepare(void)
+{
+	for (size_t i = 0; i < LOCK_COUNT; i++)
+		lock_take(locks[i]);
+	lock_fork_begin();
+}
+
+void fork_parent(void)
+{
+	lock_fork_end();
+	for (size_t i = LOCK_COUNT; i > 0; i--)
+		lock_release(locks[i - 1]);
+}
+
+void fork_child(void)
+{
+	lock_fork_end();
+	for (size_t i = LOCK_COUNT; i > 0; i--)
+		lock_reset(locks[i - 1]);
+	uint32_t epoch = epoch_now() + 1;
+	atomic_store_explicit(&ledger_epoch, epoch != 0 ? epoch : 1, memory_order_relaxed);
+	pool_fork_child(life_heap_if_any());
+}

@@ -1,0 +1,267 @@
+/* Heaps: see heap.h. The functions here are mirrored by model/ledger.pml. */
+#include "thread/heap.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "space/purge.h"
+#include "thread/magazine.h"
+#include "thread/pool.h"
+
+/* A refill that has found something looks at no more than this many slabs: each may have but one free block. */
+#define REFILL_SLABS_MAX 16
+
+_Thread_local uintptr_t thread_heap_distance;
+
+/* Slabs that announced themselves while they had no owner. */
+static _Atomic(struct span *) orphans;
+
+void heap_init(struct heap *heap)
+{
+	heap->distance = (uintptr_t)heap - (uintptr_t)&heap_empty;
+	memcpy(heap->magazines, heap_empty.magazines, sizeof(heap->magazines));
+}
+
+/* ---- The list of partial slabs ---- */
+
+static void heap_list(struct heap *heap, struct span *slab)
+{
+	struct span **head = &heap->bins[slab->class_index].partial;
+
+	slab->list.next = *head;
+	slab->list.previous = NULL;
+	if (*head != NULL)
+		(*head)->list.previous = slab;
+	*head = slab;
+	slab->listed = true;
+}
+
+void heap_unlist(struct heap *heap, struct span *slab)
+{
+	if (!slab->listed)
+		return;
+	if (slab->list.previous != NULL)
+		slab->list.previous->list.next = slab->list.next;
+	else
+		heap->bins[slab->class_index].partial = slab->list.next;
+	if (slab->list.next != NULL)
+		slab->list.next->list.previous = slab->list.previous;
+	slab->listed = false;
+}
+
+void heap_settle(struct heap *heap, struct span *slab)
+{
+	DCHECK(atomic_load_explicit(&slab->owner, memory_order_relaxed) == heap->distance);
+	if (slab->free_count == slab_block_count(slab)) {
+		heap_unlist(heap, slab);
+		slab_release(slab);
+		return;
+	}
+	if (slab->free_count > 0 && !slab->listed)
+		heap_list(heap, slab);
+	claim_release(slab);
+}
+
+/* ---- Announcing what others freed ---- */
+
+/* Links a slab whose token the caller has set on its owner's stack. */
+static void notify_push(struct span *slab)
+{
+	uintptr_t owner = atomic_load_explicit(&slab->owner, memory_order_seq_cst);
+	_Atomic(struct span *) *stack = owner == OWNER_NONE ? &orphans : &heap_at(owner)->notified;
+	struct span *head = atomic_load_explicit(stack, memory_order_relaxed);
+
+	do
+		atomic_store_explicit(&slab->next_notified, head, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(stack, &head, slab, memory_order_release, memory_order_relaxed));
+	if (owner != OWNER_NONE &&
+	    atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) != HEAP_IN_USE)
+		pool_notified(heap_at(owner));
+}
+
+/* Passes a slab on with its token set, or a second push would lose the slabs behind it. It is set already, but for the
+ * child of a fork, where a token of the epoch before is void. */
+static void notify_forward(struct span *slab)
+{
+	atomic_store_explicit(&slab->notified, epoch_now(), memory_order_relaxed);
+	notify_push(slab);
+}
+
+void heap_notify(struct span *slab)
+{
+	if (notification_set(slab))
+		notify_push(slab);
+}
+
+void heap_drain(struct heap *heap)
+{
+	if (atomic_load_explicit(&heap->notified, memory_order_relaxed) == NULL)
+		return;
+	struct span *slab = atomic_exchange_explicit(&heap->notified, NULL, memory_order_acquire);
+	while (slab != NULL) {
+		/* Before the token is cleared: from then on another push may overwrite it. */
+		struct span *next = atomic_load_explicit(&slab->next_notified, memory_order_relaxed);
+		if (atomic_load_explicit(&slab->owner, memory_order_seq_cst) != heap->distance) {
+			notify_forward(slab);
+		} else {
+			notification_clear(slab);
+			if (claim_try(slab)) {
+				slab_count_free(slab);
+				heap_settle(heap, slab);
+			} else {
+				heap_notify(slab);
+			}
+		}
+		slab = next;
+	}
+}
+
+void heap_forward_orphans(void)
+{
+	if (atomic_load_explicit(&orphans, memory_order_relaxed) == NULL)
+		return;
+	struct span *slab = atomic_exchange_explicit(&orphans, NULL, memory_order_acquire);
+	while (slab != NULL) {
+		struct span *next = atomic_load_explicit(&slab->next_notified, memory_order_relaxed);
+		if (atomic_load_explicit(&slab->owner, memory_order_seq_cst) != OWNER_NONE) {
+			notify_forward(slab);
+		} else {
+			/* A retired header. Should it become a slab right now, a free that met the token is announced here. */
+			notification_clear(slab);
+			if (atomic_load_explicit(&slab->owner, memory_order_seq_cst) != OWNER_NONE)
+				heap_notify(slab);
+		}
+		slab = next;
+	}
+}
+
+/* ---- Refill ---- */
+
+/* Turns FREE blocks of the listed slabs into entries on top of the magazine, until `wanted` or the list ends. */
+static size_t refill_from_list(struct heap *heap, unsigned class_index, size_t wanted)
+{
+	struct magazine *magazine = &heap->magazines[class_index];
+	struct span *slab = heap->bins[class_index].partial;
+	size_t got = 0;
+
+	for (int visited = 0; slab != NULL && got < wanted && (got == 0 || visited < REFILL_SLABS_MAX); visited++) {
+		struct span *next = slab->list.next;
+		if (claim_try(slab)) {
+			size_t found = slab_refill(slab, magazine->top + 1, wanted - got);
+			magazine->top += found;
+			got += found;
+			if (slab->free_count == 0)
+				heap_unlist(heap, slab);
+			claim_release(slab);
+		}
+		slab = next;
+	}
+	return got;
+}
+
+/* Fills half of an empty magazine. False if memory is short. */
+static COLD bool refill(struct heap *heap, unsigned class_index)
+{
+	if (!magazine_grow(heap, class_index))
+		return false;
+	size_t wanted = max_size(heap->bins[class_index].allowed / 2u, 1);
+	if (refill_from_list(heap, class_index, wanted) > 0)
+		return true;
+	heap_drain(heap);
+	if (refill_from_list(heap, class_index, wanted) > 0)
+		return true;
+	if (pool_help(heap, class_index) && refill_from_list(heap, class_index, wanted) > 0)
+		return true;
+	purge_tick();
+	struct span *slab = slab_make(class_index, heap->distance, &heap_empty.magazines[class_index]);
+	if (slab == NULL)
+		return false;
+	heap_list(heap, slab);
+	return refill_from_list(heap, class_index, wanted) > 0;
+}
+
+struct entry heap_take(struct heap *heap, unsigned class_index)
+{
+	struct magazine *magazine = &heap->magazines[class_index];
+
+	if (magazine->top->block == NULL && !refill(heap, class_index))
+		return (struct entry){ NULL, NULL };
+	DCHECK(heap_is_valid(heap));
+	return *magazine->top--;
+}
+
+/* ---- Drop ---- */
+
+void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
+{
+	struct magazine *magazine = &heap->magazines[class_index];
+	struct entry *entries = heap->bins[class_index].entries;
+	size_t count = magazine_count(heap, class_index);
+	size_t dropping = count > keep ? count - keep : 0;
+
+	for (size_t i = 1; i <= dropping; i++) {
+		struct span *slab = span_of(entries[i].block);
+		slab_return(slab, entries[i].state);
+		if (slab->free_count == slab_block_count(slab)) {
+			/* Whoever drops pages of it now counts as nobody: the slab comes up again at the next look. */
+			if (claim_try(slab))
+				heap_settle(heap, slab);
+			else
+				heap_notify(slab);
+		} else if (!slab->listed) {
+			heap_list(heap, slab);
+		}
+	}
+	if (dropping == 0)
+		return;
+	memmove(entries + 1, entries + 1 + dropping, (count - dropping) * sizeof(*entries));
+	magazine->top = entries + (count - dropping);
+}
+
+void heap_put(struct heap *heap, unsigned class_index, struct entry entry)
+{
+	struct magazine *magazine = &heap->magazines[class_index];
+
+	if (magazine->top == magazine->limit) {
+		if (heap->bins[class_index].entries == NULL && !magazine_grow(heap, class_index)) {
+			/* No memory for a single entry: straight back to the slab. */
+			struct span *slab = span_of(entry.block);
+			ledger_set_free(entry.state);
+			heap_notify(slab);
+			return;
+		}
+		magazine_shrink(heap, class_index);
+		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
+		purge_tick();
+	}
+	*++magazine->top = entry;
+	DCHECK(heap_is_valid(heap));
+}
+
+void heap_drop_all(struct heap *heap)
+{
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
+		heap_drop(heap, class_index, 0);
+}
+
+/* ---- Invariants ---- */
+
+bool heap_is_valid(struct heap *heap)
+{
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
+		const struct magazine *magazine = &heap->magazines[class_index];
+		const struct bin *bin = &heap->bins[class_index];
+
+		if (bin->entries == NULL ? magazine->top->block != NULL || magazine->top != magazine->limit
+		                         : magazine->top < bin->entries || magazine->top > magazine->limit ||
+		                               magazine->limit > bin->entries + bin->capacity ||
+		                               bin->entries->block != NULL)
+			return false;
+		for (const struct span *slab = bin->partial; slab != NULL; slab = slab->list.next)
+			if (!slab->listed || slab->class_index != class_index || slab->kind != SPAN_SLAB ||
+			    atomic_load_explicit(&slab->owner, memory_order_relaxed) != heap->distance ||
+			    (slab->list.next != NULL && slab->list.next->list.previous != slab))
+				return false;
+	}
+	return true;
+}

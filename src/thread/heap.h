@@ -1,0 +1,104 @@
+/* Heaps: what a thread allocates from. A magazine of free blocks per size class, the slabs that are its own, and the
+ * stack on which others announce what they freed into them.
+ *
+ *   magazine of a class:   entries:  | {NULL} | {block, state} | {block, state} | ...          |
+ *                                      ^ sentinel                ^ top: next to hand out         ^ limit: full
+ *
+ * An empty magazine's top is the sentinel, whose block is NULL: malloc's only test. A thread without a heap of its own
+ * uses heap_empty, whose magazines are all empty and whose distance, 0, owns nothing: its only path is the slow one,
+ * and nothing asks "initialised?". A thread finds its heap by thread_heap_distance, the distance from heap_empty,
+ * which is 0 in fresh TLS.
+ *
+ * A heap is used by one thread (or under one lock) at a time; only `notified`, `pending` and `state` are shared.
+ * Heaps are type-stable: pooled and taken again, never unmapped. */
+#ifndef QUARRY_THREAD_HEAP_H
+#define QUARRY_THREAD_HEAP_H
+
+#include "block/slab.h"
+
+struct magazine {
+	struct entry *top;
+	struct entry *limit;            /* the last place that may be filled */
+};
+
+_Static_assert(sizeof(struct magazine) == (size_t)1 << MAGAZINE_LOG2, "size_class_magazine holds offsets");
+
+/* What the slow path knows of a class. */
+struct bin {
+	struct span *partial;           /* own slabs with FREE blocks that are known of, by list */
+	struct entry *entries;          /* the magazine's memory; NULL until first used */
+	uint16_t capacity;              /* entries there is memory for, without the sentinel */
+	uint16_t allowed;               /* entries that may be used: follows demand */
+	bool dropped;                   /* the last slow path was a drop, not a refill */
+};
+
+enum heap_state {
+	HEAP_IN_USE = 0,
+	HEAP_SHARED,                    /* under shared_lock */
+	HEAP_POOLED,                    /* under pool_lock, its thread has ended */
+	HEAP_DEAD,                      /* its thread was lost in a fork; slabs not yet counted (pool.c) */
+};
+
+struct heap {
+	struct magazine magazines[CLASS_COUNT];
+	struct bin bins[CLASS_COUNT];
+	uintptr_t distance;             /* from heap_empty; immutable */
+	_Atomic(struct span *) notified ALIGNED(64);    /* stack of slabs, linked by next_notified */
+	_Atomic uint32_t pending;       /* slabs pushed while nobody's thread used the heap */
+	_Atomic uint32_t state;         /* enum heap_state */
+	struct heap *next_pooled;       /* under pool_lock */
+	struct heap *next_made;         /* under pool_lock, set once */
+};
+
+HIDDEN extern const struct heap heap_empty;
+
+/* Initial-exec: one load of the offset, one of the value; 8 of the less than 16 bytes that leave us dlopen-able. */
+HIDDEN extern _Thread_local uintptr_t thread_heap_distance __attribute__((tls_model("initial-exec")));
+
+ALWAYS_INLINE struct heap *heap_at(uintptr_t distance)
+{
+	return (struct heap *)((uintptr_t)&heap_empty + distance);
+}
+
+/* The magazine of a class in the calling thread's heap. */
+ALWAYS_INLINE struct magazine *thread_magazine(uintptr_t magazine_offset)
+{
+	return (struct magazine *)((uintptr_t)&heap_empty + thread_heap_distance + magazine_offset);
+}
+
+/* Prepares a heap's memory, which is zero. */
+void heap_init(struct heap *heap);
+
+/* Takes a block of the class from a magazine that may be empty: refills it from slabs first. The block's state is
+ * still CACHED or CACHED_ZERO; the caller stores LIVE. {NULL} if memory is short. By the heap's user. */
+struct entry heap_take(struct heap *heap, unsigned class_index);
+
+/* Puts a block whose state is CACHED into its magazine, making room first. By the heap's user, the slab's owner. */
+void heap_put(struct heap *heap, unsigned class_index, struct entry entry);
+
+/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. */
+void heap_drop(struct heap *heap, unsigned class_index, size_t keep);
+
+/* Empties all magazines. */
+void heap_drop_all(struct heap *heap);
+
+/* Looks at all slabs that others announced: counts them, lists them, releases the empty ones. By the heap's user. */
+void heap_drain(struct heap *heap);
+
+/* After a block of `slab` became FREE by another thread than the owner: announces the slab, once. */
+void heap_notify(struct span *slab);
+
+/* Takes over slabs that announced themselves without an owner. Any thread, no lock held. */
+void heap_forward_orphans(void);
+
+/* Under the claim, by the owner's user: puts a slab that was just counted where it belongs, releasing it if it is
+ * empty, and ends the claim. */
+void heap_settle(struct heap *heap, struct span *slab);
+
+/* Takes a slab out of its heap's list. By the heap's user. */
+void heap_unlist(struct heap *heap, struct span *slab);
+
+/* Debug builds: magazines within their bounds, lists closed, all slabs its own. By the heap's user. */
+bool heap_is_valid(struct heap *heap);
+
+#endif

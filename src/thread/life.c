@@ -1,0 +1,81 @@
+/* A thread's life with the allocator: see life.h. */
+#include "thread/life.h"
+
+#include <pthread.h>
+
+#include "thread/pool.h"
+
+/* A thread that has called this often gets a heap of its own. */
+#define SHARED_CALLS_MAX 128
+
+enum { CALLS_NO_MORE = UINT32_MAX };    /* it is exiting, or is just getting its heap */
+
+/* Calls that the shared heap has served for this thread. The other 4 of less than 16 bytes of TLS. */
+static _Thread_local uint32_t shared_calls __attribute__((tls_model("initial-exec")));
+
+static pthread_key_t heap_key;
+static _Atomic bool heap_key_made;
+
+/* Runs in the thread that ends, with other libraries' destructors before and after: what they still do goes to the
+ * shared heap. */
+static void life_end(void *heap)
+{
+	shared_calls = CALLS_NO_MORE;
+	thread_heap_distance = 0;
+	pool_give(heap);
+}
+
+void life_init(void)
+{
+	/* Without a key no thread's end is seen: then only the first thread has a heap of its own. */
+	if (pthread_key_create(&heap_key, life_end) == 0)
+		atomic_store_explicit(&heap_key_made, true, memory_order_release);
+}
+
+/* An ifunc resolver allocates before the loader copies the TLS image, which wipes the distance, but not the thread's
+ * specific data: the heap is found again. */
+static struct heap *heap_found_again(void)
+{
+	struct heap *heap = NULL;
+
+	if (atomic_load_explicit(&heap_key_made, memory_order_acquire) && shared_calls != CALLS_NO_MORE)
+		heap = pthread_getspecific(heap_key);
+	if (heap != NULL)
+		thread_heap_distance = heap->distance;
+	return heap;
+}
+
+static struct heap *heap_get(void)
+{
+	struct heap *heap = pool_take();
+
+	if (heap == NULL)
+		return NULL;
+	/* pthread_setspecific may allocate (for a key above 31): from the shared heap. */
+	shared_calls = CALLS_NO_MORE;
+	if (!atomic_load_explicit(&heap_key_made, memory_order_acquire) || pthread_setspecific(heap_key, heap) != 0) {
+		shared_calls = 0;
+		pool_give(heap);
+		return NULL;
+	}
+	shared_calls = 0;
+	thread_heap_distance = heap->distance;
+	return heap;
+}
+
+struct heap *life_heap_if_any(void)
+{
+	return thread_heap_distance != 0 ? heap_at(thread_heap_distance) : heap_found_again();
+}
+
+struct heap *life_heap(void)
+{
+	struct heap *heap = life_heap_if_any();
+
+	if (heap != NULL || shared_calls == CALLS_NO_MORE)
+		return heap;
+	/* The first thread's program is certain to allocate. */
+	if (pool_counts().made > 0 && ++shared_calls <= SHARED_CALLS_MAX)
+		return NULL;
+	return heap_get();
+}

@@ -1,0 +1,17 @@
+/* A thread's life with the allocator: which heap it uses, when it gets one of its own, what happens at its end. */
+#ifndef QUARRY_THREAD_LIFE_H
+#define QUARRY_THREAD_LIFE_H
+
+#include "thread/heap.h"
+
+/* Once, before the second thread exists. */
+void life_init(void);
+
+/* The calling thread's own heap; NULL: it uses the shared heap. Called on slow paths that allocate: decides when a
+ * thread has shown that it allocates and gets a heap. */
+struct heap *life_heap(void);
+
+/* The same without deciding anything, for slow paths that free. */
+struct heap *life_heap_if_any(void);
+
+#endif

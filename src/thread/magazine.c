@@ -1,0 +1,89 @@
+/* The memory and the bounds of magazines: see magazine.h. */
+#include "thread/magazine.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "space/meta.h"
+
+#define ALLOWED_START 8
+#define ALLOWED_MIN 8
+
+/* What every empty magazine without memory points to: no block, and no room. */
+static const struct entry sentinel;
+
+#define EMPTY_MAGAZINE { .top = (struct entry *)&sentinel, .limit = (struct entry *)&sentinel }
+
+const struct heap heap_empty = { .magazines = { [0 ... CLASS_COUNT - 1] = EMPTY_MAGAZINE } };
+
+static uint16_t allowed_max(unsigned class_index)
+{
+	return size_classes[class_index].magazine_max;
+}
+
+void magazine_forget(struct heap *heap, unsigned class_index)
+{
+	heap->magazines[class_index] = heap_empty.magazines[class_index];
+	heap->bins[class_index].entries = NULL;
+	heap->bins[class_index].capacity = 0;
+	heap->bins[class_index].allowed = 0;
+}
+
+static void set_limit(struct heap *heap, unsigned class_index)
+{
+	struct bin *bin = &heap->bins[class_index];
+
+	heap->magazines[class_index].limit = bin->entries + bin->allowed;
+}
+
+/* Memory for at least `allowed` entries behind the sentinel; contents move along. */
+static bool reserve(struct heap *heap, unsigned class_index, uint16_t allowed)
+{
+	struct bin *bin = &heap->bins[class_index];
+	size_t count = magazine_count(heap, class_index);
+
+	if (allowed <= bin->capacity)
+		return true;
+	size_t bytes = power_of_two_ceil((allowed + 1u) * sizeof(struct entry));
+	lock_take(&space_lock);
+	struct entry *entries = meta_alloc_recycled(bytes);
+	if (entries != NULL && bin->entries != NULL) {
+		memcpy(entries, bin->entries, (count + 1) * sizeof(*entries));
+		meta_free_recycled(bin->entries, (bin->capacity + 1u) * sizeof(*entries));
+	}
+	lock_release(&space_lock);
+	if (entries == NULL)
+		return false;
+	entries[0] = sentinel;
+	bin->entries = entries;
+	bin->capacity = (uint16_t)(bytes / sizeof(*entries) - 1);
+	heap->magazines[class_index].top = entries + count;
+	return true;
+}
+
+bool magazine_grow(struct heap *heap, unsigned class_index)
+{
+	struct bin *bin = &heap->bins[class_index];
+	uint16_t start = (uint16_t)min_size(ALLOWED_START, allowed_max(class_index));
+	uint16_t allowed = bin->allowed == 0 ? start : bin->allowed;
+
+	if (bin->allowed != 0 && !bin->dropped)
+		allowed = (uint16_t)min_size(allowed * 2u, allowed_max(class_index));
+	bin->dropped = false;
+	if (reserve(heap, class_index, allowed))
+		bin->allowed = allowed;
+	else if (bin->entries == NULL)
+		return false;
+	set_limit(heap, class_index);
+	return true;
+}
+
+void magazine_shrink(struct heap *heap, unsigned class_index)
+{
+	struct bin *bin = &heap->bins[class_index];
+
+	if (bin->dropped && bin->allowed > min_size(ALLOWED_MIN, allowed_max(class_index)))
+		bin->allowed /= 2;
+	bin->dropped = true;
+	set_limit(heap, class_index);
+}

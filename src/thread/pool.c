@@ -1,0 +1,257 @@
+/* Heaps that nobody's thread uses: see pool.h.
+ *
+ * After a fork the heaps of the threads that are gone can't be trusted, they may have been in the middle of anything:
+ * only ledgers and page map can. Their slabs are found by a walk over the page map, a piece at a time on slow paths:
+ * what is CACHED in them is FREE, they are counted and listed anew, and when the walk has seen all, the dead heaps
+ * join the pool. */
+#include "thread/pool.h"
+
+#include "base/check.h"
+#include "space/meta.h"
+#include "thread/magazine.h"
+#include "thread/shared.h"
+
+/* A heap that nobody uses is drained by those who push on it, once for so many slabs. */
+#define PENDING_MAX 16
+/* Units that one step of the walk looks at. */
+#define WALK_UNITS 4096
+/* Pooled heaps that one call for help looks at. */
+#define HELP_HEAPS 4
+
+struct lock pool_lock = LOCK_INIT(LOCK_RANK_HEAP_POOL);
+
+static struct {
+	struct heap *pooled;            /* by next_pooled, the last one given first */
+	struct heap *made;              /* by next_made, all there are */
+	_Atomic size_t pooled_count;
+	_Atomic size_t made_count;
+	_Atomic bool walking;           /* there are dead heaps */
+	size_t walk_region;             /* where the walk goes on */
+	size_t walk_unit;
+} pool;
+
+static size_t load(const _Atomic size_t *count)
+{
+	return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+static void add(_Atomic size_t *count, size_t change)
+{
+	atomic_store_explicit(count, load(count) + change, memory_order_relaxed);
+}
+
+static void set_state(struct heap *heap, enum heap_state state)
+{
+	atomic_store_explicit(&heap->state, state, memory_order_relaxed);
+}
+
+/* ---- Made, taken, given ---- */
+
+static struct heap *heap_make(void)
+{
+	lock_take(&space_lock);
+	struct heap *heap = meta_alloc(sizeof(*heap));
+	lock_release(&space_lock);
+	if (heap == NULL)
+		return NULL;
+	heap_init(heap);
+	heap->next_made = pool.made;
+	pool.made = heap;
+	add(&pool.made_count, 1);
+	return heap;
+}
+
+static struct heap *heap_unpool(void)
+{
+	struct heap *heap = pool.pooled;
+
+	if (heap != NULL) {
+		pool.pooled = heap->next_pooled;
+		add(&pool.pooled_count, (size_t)-1);
+	}
+	return heap;
+}
+
+static void heap_pool(struct heap *heap)
+{
+	set_state(heap, HEAP_POOLED);
+	heap->next_pooled = pool.pooled;
+	pool.pooled = heap;
+	add(&pool.pooled_count, 1);
+}
+
+struct heap *pool_take(void)
+{
+	lock_take(&pool_lock);
+	struct heap *heap = heap_unpool();
+	if (heap == NULL)
+		heap = heap_make();
+	if (heap != NULL)
+		set_state(heap, HEAP_IN_USE);
+	lock_release(&pool_lock);
+	return heap;
+}
+
+struct heap *pool_make_shared(void)
+{
+	lock_take(&pool_lock);
+	struct heap *heap = heap_make();
+	if (heap != NULL)
+		set_state(heap, HEAP_SHARED);
+	lock_release(&pool_lock);
+	return heap;
+}
+
+void pool_give(struct heap *heap)
+{
+	heap_drop_all(heap);
+	heap_drain(heap);
+	lock_take(&pool_lock);
+	heap_pool(heap);
+	/* A push that still saw it in use is not lost: the next one, or who takes the heap, drains. */
+	heap_drain(heap);
+	lock_release(&pool_lock);
+}
+
+/* ---- Slabs that nobody uses ---- */
+
+/* The walk over what a fork has left; under pool_lock. */
+static void walk_slab(struct span *slab)
+{
+	struct heap *owner = heap_at(atomic_load_explicit(&slab->owner, memory_order_acquire));
+
+	if (atomic_load_explicit(&owner->state, memory_order_relaxed) != HEAP_DEAD || !claim_try(slab))
+		return;
+	/* Each slab is seen once in a walk; the list that it may have been in is void (heap_bury). */
+	slab->listed = false;
+	slab_forget_cached(slab);
+	slab_count_free(slab);
+	heap_settle(owner, slab);
+}
+
+static void walk_end(void)
+{
+	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made)
+		if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_DEAD)
+			heap_pool(heap);
+	atomic_store_explicit(&pool.walking, false, memory_order_relaxed);
+}
+
+static void walk_step(size_t units)
+{
+	for (; units > 0; units--) {
+		if (pool.walk_region >= region_count()) {
+			walk_end();
+			return;
+		}
+		const struct region *region = region_at(pool.walk_region);
+		uintptr_t address = region->base + pool.walk_unit * UNIT_BYTES;
+		if (pool.walk_unit >= atomic_load_explicit(&region->committed_bytes, memory_order_acquire) >> UNIT_LOG2) {
+			pool.walk_region++;
+			pool.walk_unit = 0;
+			continue;
+		}
+		struct span *span = region_span(region, address);
+		pool.walk_unit++;
+		if (span->kind == SPAN_SLAB && span->start == address &&
+		    atomic_load_explicit(&span->owner, memory_order_relaxed) != OWNER_NONE)
+			walk_slab(span);
+	}
+}
+
+/* Moves partial slabs of the class from a heap that is not in use to one that is; under pool_lock. */
+static bool rob(struct heap *from, struct heap *to, unsigned class_index)
+{
+	struct span *slab = from->bins[class_index].partial;
+
+	while (slab != NULL && !claim_try(slab))
+		slab = slab->list.next;
+	if (slab == NULL)
+		return false;
+	heap_unlist(from, slab);
+	atomic_store_explicit(&slab->owner, to->distance, memory_order_seq_cst);
+	heap_settle(to, slab);
+	return true;
+}
+
+bool pool_help(struct heap *heap, unsigned class_index)
+{
+	bool found = false;
+
+	heap_forward_orphans();
+	if ((load(&pool.pooled_count) == 0 && !atomic_load_explicit(&pool.walking, memory_order_relaxed)) ||
+	    !lock_try(&pool_lock))
+		return false;
+	if (atomic_load_explicit(&pool.walking, memory_order_relaxed))
+		walk_step(WALK_UNITS);
+	int looked = 0;
+	for (struct heap *from = pool.pooled; from != NULL && !found && looked < HELP_HEAPS; from = from->next_pooled) {
+		heap_drain(from);
+		found = from != heap && rob(from, heap, class_index);
+		looked++;
+	}
+	lock_release(&pool_lock);
+	return found;
+}
+
+void pool_notified(struct heap *heap)
+{
+	if (atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed) % PENDING_MAX != PENDING_MAX - 1)
+		return;
+	if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED) {
+		shared_tidy();
+	} else if (lock_try(&pool_lock)) {
+		if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_POOLED)
+			heap_drain(heap);
+		lock_release(&pool_lock);
+	}
+}
+
+void pool_tidy(void)
+{
+	heap_forward_orphans();
+	lock_take(&pool_lock);
+	while (atomic_load_explicit(&pool.walking, memory_order_relaxed))
+		walk_step(WALK_UNITS);
+	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
+		heap_drain(heap);
+	lock_release(&pool_lock);
+}
+
+/* ---- Fork ---- */
+
+/* Nothing of it can be trusted but its address, its distance and its slabs' ledgers. */
+static void heap_bury(struct heap *heap)
+{
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
+		magazine_forget(heap, class_index);
+		heap->bins[class_index].partial = NULL;
+	}
+	atomic_store_explicit(&heap->notified, NULL, memory_order_relaxed);
+	set_state(heap, HEAP_DEAD);
+}
+
+void pool_fork_child(struct heap *own)
+{
+	bool dead = false;
+
+	/* Those that were dead before, of a walk that had not ended, are buried again: the walk starts anew. */
+	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made) {
+		uint32_t state = atomic_load_explicit(&heap->state, memory_order_relaxed);
+		if (heap == own || (state != HEAP_IN_USE && state != HEAP_DEAD))
+			continue;
+		heap_bury(heap);
+		dead = true;
+	}
+	pool.walk_region = pool.walk_unit = 0;
+	atomic_store_explicit(&pool.walking, dead, memory_order_relaxed);
+	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made)
+		if (atomic_load_explicit(&heap->state, memory_order_relaxed) != HEAP_DEAD)
+			heap_drain(heap);
+	heap_forward_orphans();
+}
+
+struct pool_counts pool_counts(void)
+{
+	return (struct pool_counts){ .made = load(&pool.made_count), .pooled = load(&pool.pooled_count) };
+}
