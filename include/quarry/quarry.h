@@ -22,6 +22,10 @@ extern "C" {
 #define QUARRY_VERSION_MINOR 1
 #define QUARRY_VERSION_PATCH 0
 
+#define QUARRY_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define QUARRY_VERSION_TEXT__(major, minor, patch) QUARRY_VERSION_TEXT_(major, minor, patch)
+#define QUARRY_VERSION QUARRY_VERSION_TEXT__(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH)
+
 #if defined(__GNUC__)
 #define QUARRY_EXPORT __attribute__((visibility("default")))
 #define QUARRY_MALLOC __attribute__((malloc, warn_unused_result))

@@ -14,15 +14,12 @@
 typedef void (*new_handler)(void);
 typedef new_handler (*get_new_handler_function)(void);
 typedef void (*throw_function)(void);
-typedef void *(*nothrow_function)(size_t size, const void *tag);
-typedef void *(*nothrow_aligned_function)(size_t size, size_t alignment, const void *tag);
 
 #ifdef QUARRY_STATIC
 /* std::get_new_handler() and std::__throw_bad_alloc(): whoever calls operator new links them. */
 extern new_handler std_get_new_handler(void) __asm__("_ZSt15get_new_handlerv");
 extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv");
 
-static void *runtime_function(const char *name UNUSED, const void *caller UNUSED) { return NULL; }
 static get_new_handler_function get_new_handler(const void *caller UNUSED) { return std_get_new_handler; }
 static throw_function throw_bad_alloc(const void *caller UNUSED) { return std_throw_bad_alloc; }
 #else
@@ -91,27 +88,6 @@ static COLD void *new_retry(size_t size, size_t alignment, const void *caller)
 	return block;
 }
 
-/* The new that must not throw: a handler still may, and C can't catch. The runtime's own operator does: it calls our
- * throwing one in a try block. Without a handler the answer is NULL at once. */
-static COLD void *nothrow_retry(size_t size, size_t alignment, const char *name, const void *tag, const void *caller)
-{
-	get_new_handler_function get = get_new_handler(caller);
-
-	if (get == NULL || get() == NULL)
-		return NULL;
-#ifndef QUARRY_STATIC
-	void *next = dlsym(RTLD_NEXT, name);
-	if (next == NULL)
-		return NULL;
-	if (alignment > GRANULE_BYTES)
-		return ((nothrow_aligned_function)next)(size, alignment, tag);
-	return ((nothrow_function)next)(size, tag);
-#else
-	(void)size, (void)alignment, (void)name, (void)tag;
-	return NULL;
-#endif
-}
-
 #define CALLER __builtin_return_address(0)
 
 static inline void *new_block(size_t size, const void *caller)
@@ -135,6 +111,25 @@ PUBLIC void *_ZnwmSt11align_val_t(size_t size, size_t alignment) { return new_al
 PUBLIC void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return new_aligned(size, alignment, CALLER); }
 
 #ifndef QUARRY_STATIC
+typedef void *(*nothrow_function)(size_t size, const void *tag);
+typedef void *(*nothrow_aligned_function)(size_t size, size_t alignment, const void *tag);
+
+/* The new that must not throw: a handler still may, and C can't catch. The runtime's own operator does: it calls our
+ * throwing one in a try block. Without a handler the answer is NULL at once. */
+static COLD void *nothrow_retry(size_t size, size_t alignment, const char *name, const void *tag, const void *caller)
+{
+	get_new_handler_function get = get_new_handler(caller);
+
+	if (get == NULL || get() == NULL)
+		return NULL;
+	void *next = dlsym(RTLD_NEXT, name);
+	if (next == NULL)
+		return NULL;
+	if (alignment > GRANULE_BYTES)
+		return ((nothrow_aligned_function)next)(size, alignment, tag);
+	return ((nothrow_function)next)(size, tag);
+}
+
 /* The same with nothrow_t. A static program takes the C++ library's own, which call the ones above in a try block. */
 PUBLIC void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag)
 {

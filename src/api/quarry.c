@@ -51,10 +51,7 @@ int quarry_stats(struct quarry_stats *stats)
 	return -1;
 }
 
-#define VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
-#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_(major, minor, patch)
-
 const char *quarry_version(void)
 {
-	return VERSION_TEXT(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH);
+	return QUARRY_VERSION;
 }

@@ -15,10 +15,6 @@
 
 #define SUMMARY_BYTES 2048
 
-#define VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
-#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_(major, minor, patch)
-#define VERSION VERSION_TEXT(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH)
-
 /* ---- Counting ---- */
 
 static void count_slab(const struct span *slab, struct quarry_stats *stats, struct class_stats *class)
@@ -165,7 +161,7 @@ size_t stats_json(char *buffer, size_t capacity)
 	struct quarry_stats stats;
 
 	stats_collect_classes(&stats, classes);
-	text_string(&text, "{\"version\": \"" VERSION "\"");
+	text_string(&text, "{\"version\": \"" QUARRY_VERSION "\"");
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		uint64_t value;
 		memcpy(&value, (const char *)&stats + fields[i].offset, sizeof(value));
@@ -190,7 +186,7 @@ void stats_print(void)
 	struct quarry_stats stats;
 
 	stats_collect(&stats);
-	text_string(&text, "quarry: statistics of version " VERSION "\n");
+	text_string(&text, "quarry: statistics of version " QUARRY_VERSION "\n");
 	text_format(&text, "quarry:   live             %z in %u blocks\n", stats.live_bytes, stats.live_blocks);
 	text_format(&text, "quarry:     of it large    %z in %u blocks\n", stats.live_large_bytes,
 	            stats.live_large_blocks);
