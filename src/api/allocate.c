@@ -25,7 +25,9 @@ static struct entry take(unsigned class_index)
 {
 	init_ensure();
 	struct heap *heap = life_heap();
-	return heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
+	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
+	purge_tick();
+	return entry;
 }
 
 static void *allocate_small(unsigned class_index)
@@ -101,26 +103,23 @@ void release_slow(void *block)
 
 	if (block == NULL)
 		return;
-	int saved_errno = errno;
-	if (region_of(block) == NULL) {
+	if (!live_block(block, &span, &state)) {
+		if (region_of(block) != NULL)
+			report_bad_pointer("free", block);
+		int saved_errno = errno;
 		foreign_free(block);
 		errno = saved_errno;
 		return;
 	}
-	if (!live_block(block, &span, &state))
-		report_bad_pointer("free", block);
+	/* From here on nothing touches errno: src/os/ makes its system calls without it. */
 	bool large = state == &span->large_state;
-	if (!large && release_to_owner(span, (struct entry){ block, state })) {
-		errno = saved_errno;
-		return;
+	if (large || !release_to_owner(span, (struct entry){ block, state })) {
+		if (!ledger_end_life(state, LEDGER_FREE))
+			report_bad_pointer("free", block);
+		if (large)
+			large_release(span);
+		else
+			heap_notify(span);
 	}
-	if (!ledger_end_life(state, LEDGER_FREE))
-		report_bad_pointer("free", block);
-	if (large) {
-		large_release(span);
-		purge_tick();
-	} else {
-		heap_notify(span);
-	}
-	errno = saved_errno;
+	purge_tick();
 }

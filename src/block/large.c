@@ -15,6 +15,8 @@
 /* From here on a block whose size leaves no room for a colour gets another unit of address space (and one more page)
  * for it. */
 #define COLOUR_WORTH_BYTES (128 * KIB)
+/* From here on blocks start in the first page of their span: it is there already where a block started before. */
+#define PAGE_COLOUR_BYTES (256 * KIB)
 /* Dirty memory above this is dropped rather than zeroed: touching it costs more than its first fault, and the program
  * may never use all of it. */
 #define ZERO_BY_PURGE_BYTES (1 * MIB)
@@ -52,7 +54,7 @@ static size_t colour_next(size_t bytes, size_t alignment, size_t room)
 	size_t lines = min_size(line_room, room) / CACHE_LINE_BYTES + 1;
 	/* 11 is odd and not near 1: neighbours in time are lines apart, all are used before one returns. */
 	size_t colour = count * 11 % lines * CACHE_LINE_BYTES;
-	size_t pages = (room - colour) / page + 1;
+	size_t pages = bytes < PAGE_COLOUR_BYTES ? (room - colour) / page + 1 : 1;
 
 	colour += count / lines % pages * page;
 	return ROUND_DOWN(colour, alignment);

@@ -78,3 +78,25 @@ size_t ledger_find_free(const ledger_byte *ledger, size_t first, size_t end)
 	}
 	return end;
 }
+
+size_t ledger_take_run(ledger_byte *ledger, size_t *index, size_t end, size_t wanted, size_t fresh_index,
+                       uint8_t fresh_state)
+{
+	size_t first = *index;
+
+	for (size_t at = ROUND_DOWN(first, WORD_BYTES); at < end; at += WORD_BYTES) {
+		uint64_t hits = equal_bytes(word_at(ledger, at), LEDGER_FREE) & bytes_within(at, first, end);
+		if (hits == 0)
+			continue;
+		size_t start = (size_t)__builtin_ctzll(hits) / 8;
+		uint64_t holes = ~(hits >> start * 8) & ONES;
+		size_t run = holes == 0 ? WORD_BYTES : (size_t)__builtin_ctzll(holes) / 8;
+		*index = at + start;
+		run = min_size(run, wanted);
+		for (size_t i = *index; i < *index + run; i++)
+			ledger_set(&ledger[i], i < fresh_index ? LEDGER_CACHED : fresh_state);
+		return run;
+	}
+	*index = end;
+	return 0;
+}

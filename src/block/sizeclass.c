@@ -8,14 +8,21 @@
 /* Indices of a slab: index 0 starts less than a block before its first byte, and what is left at its end has one. */
 #define LEDGER_BYTES(size, units) (((units) * UNIT_BYTES / (size) + 3 + 7) / 8 * 8)
 
-/* Sixteen starts, a line apart, spread the first blocks of slabs over a quarter of a first-level cache. The indices
- * that the colour covers are TAIL. */
-#define COLOUR_LINES 15
+/* How many lines further than the first a slab may start. The 64 sets of a first-level cache are covered by the blocks
+ * of a slab where these are many (sizes above 1 KiB are odd multiples of a line), and by the starts of the slabs where
+ * they are few. What the colour covers is TAIL in the ledger. */
+#define COLOUR_LINES(size) ((size) <= 1024 ? 15 : (size) <= 4160 ? 31 : 63)
 
-/* Entries a magazine may hold: 64 KiB of blocks, at least 4 and at most 128. */
+/* Entries a magazine may hold: 64 KiB of blocks, at least 3 and at most 127: with the sentinel a power of two. */
 #define MAGAZINE_BYTES (64 * KIB)
+#define MAGAZINE_BLOCKS(size) (MAGAZINE_BYTES / (size))
 #define MAGAZINE_MAX(size) \
-	(MAGAZINE_BYTES / (size) > 128 ? 128 : MAGAZINE_BYTES / (size) < 4 ? 4 : MAGAZINE_BYTES / (size))
+	(MAGAZINE_BLOCKS(size) >= 128  ? 127 \
+	 : MAGAZINE_BLOCKS(size) >= 64 ? 63 \
+	 : MAGAZINE_BLOCKS(size) >= 32 ? 31 \
+	 : MAGAZINE_BLOCKS(size) >= 16 ? 15 \
+	 : MAGAZINE_BLOCKS(size) >= 8  ? 7 \
+	                               : 3)
 
 const struct size_class size_classes[CLASS_COUNT] = {
 #define SIZE_CLASS(previous, bytes, slab_units) \
@@ -23,7 +30,7 @@ const struct size_class size_classes[CLASS_COUNT] = {
 		.multiplier = MULTIPLIER(bytes), \
 		.size = (bytes), \
 		.units = (slab_units), \
-		.colour_lines = COLOUR_LINES, \
+		.colour_lines = COLOUR_LINES(bytes), \
 		.ledger_bytes = LEDGER_BYTES(bytes, slab_units), \
 		.magazine_max = MAGAZINE_MAX(bytes), \
 	},

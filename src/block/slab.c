@@ -1,6 +1,8 @@
 /* Slabs: see slab.h. */
 #include "block/slab.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "os/os.h"
 #include "space/meta.h"
@@ -11,8 +13,23 @@
  * as a new one's: FREE and TAIL where they belong, so a new slab costs no set-up. */
 static struct span *retired[CLASS_COUNT];
 
+/* Pages as steps of 4 KiB on every machine: this is about the indices of caches and TLBs. 1,000 live blocks of 20,000
+ * bytes cost 1.4 ns a touch with lines alone, 0.55 with pages as well (libc 0.6). Takes address space, no memory. */
+#define PAGE_COLOUR_BYTES 4096
+#define PAGE_COLOURS 7
+
 /* Counts slabs made, to give each the next colour. Under space_lock. */
 static size_t colour_counter;
+
+/* How far into its span the next slab of a class starts: lines, and pages where blocks are larger than one. */
+static size_t colour_next(const struct size_class *size_class)
+{
+	size_t count = colour_counter++;
+	size_t lines = count % (size_class->colour_lines + 1u);
+	size_t pages = size_class->size > PAGE_COLOUR_BYTES ? count % PAGE_COLOURS : 0;
+
+	return lines * CACHE_LINE_BYTES + pages * PAGE_COLOUR_BYTES;
+}
 
 /* A colour belongs to the header for ever: the ledger's TAIL bytes depend on it. */
 static struct span *header_make(unsigned class_index)
@@ -22,7 +39,7 @@ static struct span *header_make(unsigned class_index)
 
 	if (slab == NULL)
 		return NULL;
-	size_t colour = colour_counter++ % (size_class->colour_lines + 1u) * CACHE_LINE_BYTES;
+	size_t colour = colour_next(size_class);
 	size_t covered = (colour + size_class->size - 1) / size_class->size;
 	size_t before = covered * size_class->size - colour;
 	slab->kind = SPAN_RETIRED;
@@ -98,28 +115,25 @@ static uintptr_t block_address(const struct span *slab, size_t index)
 
 size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted)
 {
+	uint8_t taken = slab->born_zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED;
 	size_t index = slab->cursor;
 	size_t found = 0;
 
-	while (found < wanted && (index = ledger_find_free(slab->ledger, index, slab->end_index)) < slab->end_index) {
-		bool zero = slab->born_zero && index >= slab->fresh_index;
-		entries[found].block = (void *)block_address(slab, index);
-		entries[found].state = &slab->ledger[index];
-		ledger_set(&slab->ledger[index], zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED);
-		found++;
-		index++;
+	while (found < wanted) {
+		size_t run = ledger_take_run(slab->ledger, &index, slab->end_index, wanted - found,
+		                             slab->fresh_index, taken);
+		if (run == 0)
+			break;
+		for (; run > 0; run--, found++, index++)
+			entries[wanted - 1 - found] = (struct entry){ (void *)block_address(slab, index), &slab->ledger[index] };
 	}
 	atomic_thread_fence(memory_order_acquire);
 	slab->cursor = (uint16_t)index;
 	if (index > slab->fresh_index)
 		slab->fresh_index = (uint16_t)index;
 	slab->free_count = slab->free_count > found && index < slab->end_index ? (uint16_t)(slab->free_count - found) : 0;
-
-	for (size_t low = 0, high = found; low + 1 < high; low++) {
-		struct entry swapped = entries[low];
-		entries[low] = entries[--high];
-		entries[high] = swapped;
-	}
+	if (found < wanted)
+		memmove(entries, entries + (wanted - found), found * sizeof(*entries));
 	return found;
 }
 

@@ -7,8 +7,8 @@
 #include "block/lookup.h"
 #include "block/slab.h"
 
-/* Blocks that are noted under one hold of the lock, on the stack of whoever walks. */
-#define BATCH_BLOCKS 256
+/* Blocks that are noted under one hold of the lock, on the stack of whoever walks: 2.5 KiB. */
+#define BATCH_BLOCKS 64
 
 /* ---- Spans ---- */
 
@@ -59,15 +59,38 @@ struct span *span_walk_next(struct span_walk *walk, size_t *budget)
 
 /* ---- Live blocks ---- */
 
+/* A block that was live under the lock. */
+struct noted {
+	const struct span *span;
+	const ledger_byte *state;
+	uintptr_t base;                 /* of the span */
+	uintptr_t start;
+	size_t bytes;
+};
+
 struct batch {
-	void *blocks[BATCH_BLOCKS];
+	struct noted blocks[BATCH_BLOCKS];
 	size_t count;
 };
 
-static bool batch_add(struct batch *batch, uintptr_t block)
+/* False if that was the last that fits. */
+static bool batch_add(struct batch *batch, struct noted noted)
 {
-	batch->blocks[batch->count++] = (void *)block;
+	batch->blocks[batch->count++] = noted;
 	return batch->count < BATCH_BLOCKS;
+}
+
+static bool batch_add_small(struct batch *batch, const struct span *slab, size_t index)
+{
+	return batch_add(batch, (struct noted){ .span = slab, .state = &slab->ledger[index], .base = slab->base,
+	                                        .start = slab->base + index * slab->block_bytes,
+	                                        .bytes = slab->block_bytes });
+}
+
+static bool batch_add_large(struct batch *batch, const struct span *large)
+{
+	return batch_add(batch, (struct noted){ .span = large, .state = &large->large_state, .base = large->base,
+	                                        .start = large->base, .bytes = large->large_bytes });
 }
 
 /* The blocks of a slab that start at `from` or above; returns where the next step goes on if the batch is full, 0 if
@@ -79,8 +102,7 @@ static uintptr_t note_slab(const struct span *slab, uintptr_t from, struct batch
 	if (from > slab->base)
 		index = max_size(index, (from - slab->base + slab->block_bytes - 1) / slab->block_bytes);
 	for (; index < slab->end_index; index++)
-		if (ledger_get(&slab->ledger[index]) == LEDGER_LIVE &&
-		    !batch_add(batch, slab->base + index * slab->block_bytes))
+		if (ledger_get(&slab->ledger[index]) == LEDGER_LIVE && !batch_add_small(batch, slab, index))
 			return slab->base + (index + 1) * slab->block_bytes;
 	return 0;
 }
@@ -99,13 +121,29 @@ static void note_batch(struct span_walk *walk, struct batch *batch)
 		if (span->kind == SPAN_SLAB) {
 			resume = note_slab(span, from, batch);
 			span_walk_spend(&budget, slab_block_count(span));
-		} else if (ledger_get(&span->large_state) == LEDGER_LIVE && !batch_add(batch, span->base)) {
+		} else if (ledger_get(&span->large_state) == LEDGER_LIVE && !batch_add_large(batch, span)) {
 			resume = walk->at;
 		}
 	}
 	if (resume != 0)
 		walk->at = resume;
 	lock_release(&space_lock);
+}
+
+/* Whether a noted block still lives, or one like it in its place; cuts a large one to what is left of it. A header
+ * serves one size class, or large blocks, for ever, and a LIVE one is in use: at the same base its blocks are what
+ * they were. So what is visited never overlaps, whatever has been freed and made since. Takes space_lock, under which
+ * bases change. */
+static bool still_lives(struct noted *noted)
+{
+	const struct span *span = noted->span;
+
+	lock_take(&space_lock);
+	bool lives = ledger_get(noted->state) == LEDGER_LIVE && span->base == noted->base;
+	if (lives && span->kind == SPAN_LARGE)
+		noted->bytes = min_size(noted->bytes, span->large_bytes);
+	lock_release(&space_lock);
+	return lives;
 }
 
 int walk_live(int (*visit)(void *block, size_t size, void *context), void *context)
@@ -116,12 +154,10 @@ int walk_live(int (*visit)(void *block, size_t size, void *context), void *conte
 	while (walk.region != NULL) {
 		note_batch(&walk, &batch);
 		for (size_t i = 0; i < batch.count; i++) {
-			/* Since it was noted, it or its whole slab may have gone; place_of survives that. */
-			struct place place = place_of(batch.blocks[i]);
-			if (place.kind != PLACE_BLOCK || place.start != (uintptr_t)batch.blocks[i] ||
-			    ledger_get(place.state) != LEDGER_LIVE)
+			struct noted *noted = &batch.blocks[i];
+			if (!still_lives(noted))
 				continue;
-			int result = visit(batch.blocks[i], place.bytes, context);
+			int result = visit((void *)noted->start, noted->bytes, context);
 			if (result != 0)
 				return result;
 		}

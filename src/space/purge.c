@@ -13,12 +13,16 @@
 
 #define PURGE_STEP_BYTES (16 * MIB)
 #define TICKS_PER_DECAY 2
+/* Slow paths between two looks at the clock. */
+#define CALLS_PER_LOOK 16
 
 static struct {
 	_Atomic uint64_t retain_bytes;
 	_Atomic uint64_t decay_ms;
 	_Atomic uint64_t next_tick_ms;
 	_Atomic bool aged_left;                 /* the last tick's work is not done */
+	_Atomic uint32_t calls;
+	_Atomic size_t used_peak;               /* bytes in use: the most of late, an eighth less with each tick */
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
 } purge = { .retain_bytes = 64 * MIB, .decay_ms = 1000 };
@@ -48,9 +52,32 @@ int purge_range(void *address, size_t bytes)
 	return error;
 }
 
+/* What is free may be as much as was in use of late, and `retain` besides: a program whose large blocks come and go
+ * would fault in at each coming what was dropped at the going. It still decays. */
+static uint64_t retained_max(void)
+{
+	uint64_t retain = LOAD(retain_bytes);
+	uint64_t peak = LOAD(used_peak);
+
+	if (LOAD(decay_ms) == 0)
+		return 0;
+	return retain > UINT64_MAX - peak ? UINT64_MAX : retain + peak;
+}
+
+static void peak_update(bool ticked)
+{
+	size_t used = span_used_units() * UNIT_BYTES;
+	size_t peak = LOAD(used_peak);
+
+	if (ticked)
+		peak -= peak / 8;
+	if (ticked || used > peak)
+		STORE(used_peak, max_size(used, peak));
+}
+
 bool purge_exceeds(size_t bytes)
 {
-	return LOAD(decay_ms) == 0 || bytes > LOAD(retain_bytes);
+	return LOAD(decay_ms) == 0 || bytes > retained_max();
 }
 
 /* One step: takes dirty units out of the free spans, drops their memory without a lock, puts them back clean. Returns
@@ -95,18 +122,26 @@ static bool tick_is_due(uint64_t now)
 void purge_tick(void)
 {
 	size_t dirty = dirty_bytes();
-	uint64_t retain = LOAD(decay_ms) == 0 ? 0 : LOAD(retain_bytes);
 
+	peak_update(false);
 	if (dirty == 0)
 		return;
+	uint64_t retain = retained_max();
 	if (dirty > retain) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
 		if (purge_step(true, false, excess, NULL) == 0)
 			purge_step(false, false, excess, NULL);
 		return;
 	}
-	if (tick_is_due(os_now_ms()))
+	/* Counted without care for other threads: only how often matters. */
+	uint32_t calls = LOAD(calls);
+	STORE(calls, calls + 1);
+	if (calls % CALLS_PER_LOOK != 0)
+		return;
+	if (tick_is_due(os_now_ms())) {
 		STORE(aged_left, true);
+		peak_update(true);
+	}
 	if (!LOAD(aged_left))
 		return;
 	if (purge_step(true, false, PURGE_STEP_BYTES, NULL) == 0) {

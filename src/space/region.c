@@ -48,7 +48,7 @@ struct region *region_of(const void *address)
 	return NULL;
 }
 
-struct span *span_of(const void *address)
+struct span *span_of_any(const void *address)
 {
 	struct region *region = region_of(address);
 

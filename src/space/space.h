@@ -122,7 +122,13 @@ ALWAYS_INLINE struct span *region_span(const struct region *region, uintptr_t ad
 }
 
 /* The same for any address: span_nobody if it is in no region's committed part. No lock needed. */
-struct span *span_of(const void *address);
+struct span *span_of_any(const void *address);
+static inline struct span *span_of(const void *address)
+{
+	if (LIKELY((uintptr_t)address - region_first.base < LOAD_ONCE(region_first.committed_bytes)))
+		return region_span(&region_first, (uintptr_t)address);
+	return span_of_any(address);
+}
 
 /* Makes `span` the descriptor of `units` units from `start` on. Release: pairs with the program's own hand-over of
  * the blocks' addresses. */

@@ -15,6 +15,7 @@ static struct {
 	struct span *clean;
 	struct span *unused;            /* descriptors to recycle, by list.next */
 	_Atomic size_t dirty_units;     /* written under space_lock, read without */
+	_Atomic size_t used_units;      /* the same */
 	size_t clean_units;
 } spans;
 
@@ -117,9 +118,10 @@ static struct span **tree_of(const struct span *span)
 	return span->dirty_units > 0 ? &spans.dirty : &spans.clean;
 }
 
-static void dirty_units_add(size_t units)
+/* Under space_lock; units may be the negative of what is to be taken off. */
+static void total_add(_Atomic size_t *total, size_t units)
 {
-	atomic_store_explicit(&spans.dirty_units, span_dirty_units() + units, memory_order_relaxed);
+	atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + units, memory_order_relaxed);
 }
 
 static void free_insert(struct span *span)
@@ -128,7 +130,7 @@ static void free_insert(struct span *span)
 
 	span->kind = SPAN_FREE;
 	span->dirty_units = region_bits_count(region->dirty, region_unit(region, span->start), span->units);
-	dirty_units_add(span->dirty_units);
+	total_add(&spans.dirty_units, span->dirty_units);
 	spans.clean_units += span->units - span->dirty_units;
 	page_map_set(span->start, 1, span);
 	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, span);
@@ -138,7 +140,7 @@ static void free_insert(struct span *span)
 static void free_remove(struct span *span)
 {
 	tree_remove(tree_of(span), span);
-	dirty_units_add((size_t)0 - span->dirty_units);
+	total_add(&spans.dirty_units, (size_t)0 - span->dirty_units);
 	spans.clean_units -= span->units - span->dirty_units;
 	page_map_set(span->start, 1, &span_nobody);
 	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, &span_nobody);
@@ -193,6 +195,7 @@ static void free_cut(struct span *span, uintptr_t start, size_t units, struct sp
 	range->start = start;
 	range->units = units;
 	range->dirty_units = region_bits_count(region->dirty, region_unit(region, start), units);
+	total_add(&spans.used_units, units);
 	if (before > 0) {
 		span->units = before;
 		free_insert(span);
@@ -279,6 +282,7 @@ void span_release(uintptr_t start, size_t units, bool dirty)
 	else
 		region_bits_clear(region->dirty, first, units);
 	region_bits_clear(region->aged, first, units);
+	total_add(&spans.used_units, (size_t)0 - units);
 	free_add(region, start, units);
 }
 
@@ -296,6 +300,11 @@ void span_forget_dirty(uintptr_t start, size_t units)
 
 	region_bits_clear(region->dirty, region_unit(region, start), units);
 	region_bits_clear(region->aged, region_unit(region, start), units);
+}
+
+size_t span_used_units(void)
+{
+	return atomic_load_explicit(&spans.used_units, memory_order_relaxed);
 }
 
 size_t span_dirty_units(void)

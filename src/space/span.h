@@ -29,7 +29,8 @@ void span_release(uintptr_t start, size_t units, bool dirty);
 size_t span_dirty_run(uintptr_t start, size_t units, size_t from_unit, size_t *run_units);
 void span_forget_dirty(uintptr_t start, size_t units);
 
-/* Totals of all free spans; the first needs no lock. */
+/* Units that are taken, and of the free ones those that are dirty: no lock needed. */
+size_t span_used_units(void);
 size_t span_dirty_units(void);
 size_t span_clean_units(void);
 

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "space/purge.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
 
 /* A refill that has found something looks at no more than this many slabs: each may have but one free block. */
 #define REFILL_SLABS_MAX 16
+
+/* Blocks that went back to more than one slab per so many are scattered. */
+#define SCATTERED_FRACTION 4
 
 _Thread_local uintptr_t thread_heap_distance;
 
@@ -73,10 +75,13 @@ static void notify_push(struct span *slab)
 
 	do
 		atomic_store_explicit(&slab->next_notified, head, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak_explicit(stack, &head, slab, memory_order_release, memory_order_relaxed));
-	if (owner != OWNER_NONE &&
-	    atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) != HEAP_IN_USE)
-		pool_notified(heap_at(owner));
+	while (!atomic_compare_exchange_weak_explicit(stack, &head, slab, memory_order_seq_cst, memory_order_relaxed));
+	if (owner == OWNER_NONE || atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) == HEAP_IN_USE)
+		return;
+	/* The owner may have changed between the look and the push, and the new one would not hear of the slab: whoever
+	 * changes it looks at the old owner's stack afterwards (pool.c), so one of the two sees the other. */
+	bool moved = atomic_load_explicit(&slab->owner, memory_order_seq_cst) != owner;
+	pool_notified(heap_at(owner), moved);
 }
 
 /* Passes a slab on with its token set, or a second push would lose the slabs behind it. It is set already, but for the
@@ -172,7 +177,6 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 		return true;
 	if (pool_help(heap, class_index) && refill_from_list(heap, class_index, wanted) > 0)
 		return true;
-	purge_tick();
 	struct span *slab = slab_make(class_index, heap->distance, &heap_empty.magazines[class_index]);
 	if (slab == NULL)
 		return false;
@@ -192,30 +196,56 @@ struct entry heap_take(struct heap *heap, unsigned class_index)
 
 /* ---- Drop ---- */
 
-void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
+/* After blocks went back to a slab of the heap's own: it may be empty, or have its first free block. */
+static void slab_gained(struct heap *heap, struct span *slab)
+{
+	if (slab->free_count == slab_block_count(slab)) {
+		/* Whoever drops its pages right now holds the claim: the slab comes up again at the next look. */
+		if (claim_try(slab))
+			heap_settle(heap, slab);
+		else
+			heap_notify(slab);
+	} else if (!slab->listed) {
+		heap_list(heap, slab);
+	}
+}
+
+size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 {
 	struct magazine *magazine = &heap->magazines[class_index];
 	struct entry *entries = heap->bins[class_index].entries;
 	size_t count = magazine_count(heap, class_index);
 	size_t dropping = count > keep ? count - keep : 0;
+	struct span *slab = NULL;
+	size_t slabs = 0;
 
-	for (size_t i = 1; i <= dropping; i++) {
-		struct span *slab = span_of(entries[i].block);
-		slab_return(slab, entries[i].state);
-		if (slab->free_count == slab_block_count(slab)) {
-			/* Whoever drops pages of it now counts as nobody: the slab comes up again at the next look. */
-			if (claim_try(slab))
-				heap_settle(heap, slab);
-			else
-				heap_notify(slab);
-		} else if (!slab->listed) {
-			heap_list(heap, slab);
-		}
-	}
 	if (dropping == 0)
-		return;
+		return 0;
+	for (size_t i = 1; i <= dropping; i++) {
+		struct span *next = span_of(entries[i].block);
+		if (next != slab) {
+			if (slab != NULL)
+				slab_gained(heap, slab);
+			slab = next;
+			slabs++;
+		}
+		slab_return(slab, entries[i].state);
+	}
+	slab_gained(heap, slab);
 	memmove(entries + 1, entries + 1 + dropping, (count - dropping) * sizeof(*entries));
 	magazine->top = entries + (count - dropping);
+	return slabs;
+}
+
+/* Makes room in a full magazine: its older half goes. When the blocks that went came from many slabs, the rest pins
+ * many as well, and the bound shrinks (magazine.h). */
+static void make_room(struct heap *heap, unsigned class_index)
+{
+	size_t half = heap->bins[class_index].allowed / 2u;
+	size_t slabs = heap_drop(heap, class_index, half);
+
+	if (magazine_dropped(heap, class_index, slabs * SCATTERED_FRACTION > half))
+		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
 }
 
 void heap_put(struct heap *heap, unsigned class_index, struct entry entry)
@@ -230,9 +260,8 @@ void heap_put(struct heap *heap, unsigned class_index, struct entry entry)
 			heap_notify(slab);
 			return;
 		}
-		magazine_shrink(heap, class_index);
-		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
-		purge_tick();
+		if (magazine->top == magazine->limit)
+			make_room(heap, class_index);
 	}
 	*++magazine->top = entry;
 	DCHECK(heap_is_valid(heap));

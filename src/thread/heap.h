@@ -9,6 +9,9 @@
  * and nothing asks "initialised?". A thread finds its heap by thread_heap_distance, the distance from heap_empty,
  * which is 0 in fresh TLS.
  *
+ * A slab's owner changes only while its heap is pooled and nobody runs it: were it to change under a running owner, two
+ * threads that free one block at once by mistake could both pass the owner test (model/README.md).
+ *
  * A heap is used by one thread (or under one lock) at a time; only `notified`, `pending` and `state` are shared.
  * Heaps are type-stable: pooled and taken again, never unmapped. */
 #ifndef QUARRY_THREAD_HEAP_H
@@ -76,8 +79,9 @@ struct entry heap_take(struct heap *heap, unsigned class_index);
 /* Puts a block whose state is CACHED into its magazine, making room first. By the heap's user, the slab's owner. */
 void heap_put(struct heap *heap, unsigned class_index, struct entry entry);
 
-/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. */
-void heap_drop(struct heap *heap, unsigned class_index, size_t keep);
+/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. Returns how many
+ * times the slab changed from one entry to the next. */
+size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep);
 
 /* Empties all magazines. */
 void heap_drop_all(struct heap *heap);

@@ -6,8 +6,9 @@
 #include "base/check.h"
 #include "space/meta.h"
 
-#define ALLOWED_START 8
-#define ALLOWED_MIN 8
+/* Bounds are powers of two less one, so that entries and sentinel fill what memory is taken for them. */
+#define ALLOWED_START 7
+#define ALLOWED_MIN 7
 
 /* What every empty magazine without memory points to: no block, and no room. */
 static const struct entry sentinel;
@@ -68,7 +69,7 @@ bool magazine_grow(struct heap *heap, unsigned class_index)
 	uint16_t allowed = bin->allowed == 0 ? start : bin->allowed;
 
 	if (bin->allowed != 0 && !bin->dropped)
-		allowed = (uint16_t)min_size(allowed * 2u, allowed_max(class_index));
+		allowed = (uint16_t)min_size(allowed * 2u + 1, allowed_max(class_index));
 	bin->dropped = false;
 	if (reserve(heap, class_index, allowed))
 		bin->allowed = allowed;
@@ -78,12 +79,14 @@ bool magazine_grow(struct heap *heap, unsigned class_index)
 	return true;
 }
 
-void magazine_shrink(struct heap *heap, unsigned class_index)
+bool magazine_dropped(struct heap *heap, unsigned class_index, bool scattered)
 {
 	struct bin *bin = &heap->bins[class_index];
+	bool shrinks = bin->dropped && scattered && bin->allowed > min_size(ALLOWED_MIN, allowed_max(class_index));
 
-	if (bin->dropped && bin->allowed > min_size(ALLOWED_MIN, allowed_max(class_index)))
+	if (shrinks)
 		bin->allowed /= 2;
 	bin->dropped = true;
 	set_limit(heap, class_index);
+	return shrinks;
 }

@@ -1,8 +1,9 @@
 /* The memory and the bounds of magazines: how many blocks a class may keep. Used by heap.c.
  *
- * A bound starts small, doubles with each refill that no drop came before, up to the class's magazine_max, and halves
- * with each drop that no refill came before: a magazine follows the distance that a thread's demand swings, and a
- * thread that frees everything and falls asleep keeps a few blocks a class, which pin few slabs. */
+ * A bound starts small and doubles with each refill that no drop came before, up to the class's magazine_max. It
+ * halves with each drop that no refill came before, if the blocks came from many slabs: a thread that tears down what
+ * is scattered, and falls asleep, keeps a few blocks a class, which pin few slabs. Blocks that lie together pin one
+ * slab or two, however many they are. */
 #ifndef QUARRY_THREAD_MAGAZINE_H
 #define QUARRY_THREAD_MAGAZINE_H
 
@@ -10,8 +11,8 @@
 
 /* Before a refill: the new bound, and room for it. False if there is no memory for any entry. */
 bool magazine_grow(struct heap *heap, unsigned class_index);
-/* Before a drop: the new bound, which the caller's drop must go below. */
-void magazine_shrink(struct heap *heap, unsigned class_index);
+/* After a drop: true if the bound has shrunk, and the caller must drop to below it. */
+bool magazine_dropped(struct heap *heap, unsigned class_index, bool scattered);
 
 static inline size_t magazine_count(const struct heap *heap, unsigned class_index)
 {

@@ -115,16 +115,24 @@ void pool_give(struct heap *heap)
 
 /* ---- Slabs that nobody uses ---- */
 
-/* The walk over what a fork has left; under pool_lock. */
-static void walk_slab(struct span *slab)
+/* One slab of the walk over what a fork has left; under pool_lock. `user` is the calling thread's heap, or NULL. Slabs
+ * of heaps that live on are counted as well: a thread that is gone may have freed into them without announcing it. */
+static void walk_slab(struct span *slab, struct heap *user)
 {
 	struct heap *owner = heap_at(atomic_load_explicit(&slab->owner, memory_order_acquire));
+	uint32_t state = atomic_load_explicit(&owner->state, memory_order_relaxed);
 
-	if (atomic_load_explicit(&owner->state, memory_order_relaxed) != HEAP_DEAD || !claim_try(slab))
+	if ((state != HEAP_DEAD && state != HEAP_POOLED && owner != user) || !claim_try(slab))
 		return;
-	/* Each slab is seen once in a walk; the list that it may have been in is void (heap_bury). */
-	slab->listed = false;
-	slab_forget_cached(slab);
+	if (state == HEAP_DEAD) {
+		/* Each slab is seen once in a walk; the list that it may have been in is void (heap_bury). */
+		slab->listed = false;
+		slab_forget_cached(slab);
+	} else if (ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab)) == slab->free_count) {
+		/* Nothing to write: the header's page may still be the parent's as well. */
+		claim_release(slab);
+		return;
+	}
 	slab_count_free(slab);
 	heap_settle(owner, slab);
 }
@@ -137,7 +145,7 @@ static void walk_end(void)
 	atomic_store_explicit(&pool.walking, false, memory_order_relaxed);
 }
 
-static void walk_step(size_t units)
+static void walk_step(size_t units, struct heap *user)
 {
 	for (; units > 0; units--) {
 		if (pool.walk_region >= region_count()) {
@@ -155,7 +163,7 @@ static void walk_step(size_t units)
 		pool.walk_unit++;
 		if (span->kind == SPAN_SLAB && span->start == address &&
 		    atomic_load_explicit(&span->owner, memory_order_relaxed) != OWNER_NONE)
-			walk_slab(span);
+			walk_slab(span, user);
 	}
 }
 
@@ -171,6 +179,8 @@ static bool rob(struct heap *from, struct heap *to, unsigned class_index)
 	heap_unlist(from, slab);
 	atomic_store_explicit(&slab->owner, to->distance, memory_order_seq_cst);
 	heap_settle(to, slab);
+	/* See notify_push. */
+	heap_drain(from);
 	return true;
 }
 
@@ -183,7 +193,7 @@ bool pool_help(struct heap *heap, unsigned class_index)
 	    !lock_try(&pool_lock))
 		return false;
 	if (atomic_load_explicit(&pool.walking, memory_order_relaxed))
-		walk_step(WALK_UNITS);
+		walk_step(WALK_UNITS, heap);
 	int looked = 0;
 	for (struct heap *from = pool.pooled; from != NULL && !found && looked < HELP_HEAPS; from = from->next_pooled) {
 		heap_drain(from);
@@ -194,9 +204,11 @@ bool pool_help(struct heap *heap, unsigned class_index)
 	return found;
 }
 
-void pool_notified(struct heap *heap)
+void pool_notified(struct heap *heap, bool urgent)
 {
-	if (atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed) % PENDING_MAX != PENDING_MAX - 1)
+	uint32_t pending = atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed);
+
+	if (!urgent && pending % PENDING_MAX != PENDING_MAX - 1)
 		return;
 	if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED) {
 		shared_tidy();
@@ -212,7 +224,7 @@ void pool_tidy(void)
 	heap_forward_orphans();
 	lock_take(&pool_lock);
 	while (atomic_load_explicit(&pool.walking, memory_order_relaxed))
-		walk_step(WALK_UNITS);
+		walk_step(WALK_UNITS, NULL);
 	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
 		heap_drain(heap);
 	lock_release(&pool_lock);

@@ -9,10 +9,9 @@
 
 #include <cmocka.h>
 
-#include "block/large.h"
+#include "base/bits.h"
 #include "block/slab.h"
 #include "observe/walk.h"
-#include "os/os.h"
 #include "quarry/quarry.h"
 
 #define SEEN_MAX 200000
@@ -252,6 +251,90 @@ static void test_visitor_walks(void **state UNUSED)
 	quarry_free(second);
 }
 
+/* A visitor that replaces a slab, while its blocks are being visited, by one of another class in the same place. */
+enum { SMALL_COUNT = 512, LARGER_COUNT = 146, LARGER_BYTES = 448 };
+
+static struct {
+	void *small[SMALL_COUNT];
+	void *larger[LARGER_COUNT];
+	size_t at_visit;
+	bool same_place;
+} replacement;
+
+static int replace_slab(void *block, size_t size, void *context)
+{
+	assert_int_equal(size, quarry_usable_size(block));
+	note(block, size, context);
+	if (seen.count != replacement.at_visit)
+		return 0;
+	for (size_t i = 0; i < SMALL_COUNT; i++)
+		quarry_free(replacement.small[i]);
+	quarry_trim(0);
+	for (size_t i = 0; i < LARGER_COUNT; i++) {
+		replacement.larger[i] = quarry_malloc(LARGER_BYTES);
+		replacement.same_place |= ROUND_DOWN((uintptr_t)replacement.larger[i], UNIT_BYTES) ==
+		                          ROUND_DOWN((uintptr_t)block, UNIT_BYTES);
+	}
+	return 0;
+}
+
+static void test_visitor_replaces_slab(void **state UNUSED)
+{
+	size_t landed = 0;
+
+	for (size_t visit = 1; visit <= 400; visit++) {
+		quarry_trim(0);
+		replacement.at_visit = visit;
+		replacement.same_place = false;
+		for (size_t i = 0; i < SMALL_COUNT; i++)
+			replacement.small[i] = quarry_aligned_alloc(128, 128);
+		seen.count = 0;
+		assert_int_equal(walk_live(replace_slab, NULL), 0);
+		assert_in_order();
+		landed += replacement.same_place;
+		for (size_t i = 0; i < LARGER_COUNT; i++)
+			quarry_free(replacement.larger[i]);
+	}
+	/* Else nothing was tested. */
+	assert_true(landed > 0);
+}
+
+/* However small the steps, the same spans are met, and no step does more than its budget. */
+static void test_small_steps(void **state UNUSED)
+{
+	void *large = quarry_malloc(3 * MIB);
+	void *small = quarry_malloc(1);
+	struct span_walk walk_over = span_walk_start();
+	size_t spans = 0, found_small = 0, found_large = 0, exhausted = 0;
+
+	/* Free units, which no span covers as a whole. */
+	quarry_free(quarry_malloc(2 * MIB));
+	while (walk_over.region != NULL) {
+		size_t budget = 1;
+		lock_take(&space_lock);
+		const struct span *span = span_walk_next(&walk_over, &budget);
+		if (span != NULL) {
+			assert_true(span->kind == SPAN_SLAB || span->kind == SPAN_LARGE);
+			found_small += span == span_of(small);
+			found_large += span == span_of(large);
+			spans++;
+			assert_null(span_walk_next(&walk_over, &budget));
+		}
+		exhausted += walk_over.region != NULL && span == NULL;
+		assert_int_equal(budget, walk_over.region == NULL && span == NULL);
+		lock_release(&space_lock);
+	}
+	assert_int_equal(found_small, 1);
+	assert_int_equal(found_large, 1);
+	assert_true(exhausted > 0);
+
+	struct quarry_stats stats = { .struct_bytes = sizeof(stats) };
+	assert_int_equal(quarry_stats(&stats), 0);
+	assert_int_equal(spans, stats.slab_count + stats.live_large_blocks);
+	quarry_free(small);
+	quarry_free(large);
+}
+
 /* Three blocks that don't fit in one region, which is reserved address space only as long as nobody touches it. */
 static void test_regions_by_address(void **state UNUSED)
 {
@@ -367,7 +450,7 @@ static void test_describe_outside(void **state UNUSED)
 	assert_no_block((void *)UINTPTR_MAX, QUARRY_FOREIGN);
 	assert_no_block("literal", QUARRY_FOREIGN);
 	assert_no_block((void *)(region_first.base + region_first.reserved_bytes - 1), QUARRY_UNUSED);
-	assert_no_block((void *)(region_first.base + region_first.reserved_bytes), QUARRY_FOREIGN);
+	assert_no_block((void *)(region_first.reservation + region_first.reservation_bytes), QUARRY_FOREIGN);
 	assert_no_block((const void *)region_first.page_map, QUARRY_METADATA);
 }
 
@@ -446,6 +529,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_visitor_frees_what_follows, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_visitor_allocates, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_visitor_walks, assert_nothing_lives),
+		cmocka_unit_test_teardown(test_visitor_replaces_slab, assert_nothing_lives),
+		cmocka_unit_test_teardown(test_small_steps, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_others_allocate, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_regions_by_address, assert_nothing_lives),
 	};

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What Quarry asks of the system: nothing in a steady state, no file but those that the loader opens, and only calls of
+# a short list.
+. "${QUARRY_SOURCE:-$(dirname "$0")/../..}/tests/tap.sh"
+
+command -v strace >/dev/null || skip_all "no strace: install it (apt-get install strace)"
+strace -o /dev/null true 2>/dev/null || skip_all "strace may not trace here"
+unset QUARRY_OPTIONS
+# shellcheck disable=SC2086 # $CC may carry flags
+$CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w "$QUARRY_SOURCE/tests/preload/steady.c" -o "$scratch/steady" -pthread ||
+	bail "can't compile steady.c"
+
+# trace FILE PRELOAD ARGUMENTS...
+trace() {
+	strace -f -o "$1" -E LD_PRELOAD="$2" "$scratch/steady" "${@:3}" || bail "the program ends badly under strace"
+}
+between_marks() {
+	awk '/ getppid\(/ { inside = !inside; next } inside' "$1"
+}
+calls_of() {
+	sed -n 's/^[0-9]* *\([a-z_0-9]*\)(.*/\1/p' "$1" | sort -u
+}
+
+trace "$scratch/one" "$QUARRY_SO"
+trace "$scratch/two" "$QUARRY_SO" second-thread
+trace "$scratch/plain" "" second-thread
+is "$(grep -c ' getppid(' "$scratch/one")" 2 "(the marks are seen)"
+is "$(between_marks "$scratch/one")" "" "100,000 blocks in a steady state: no system call"
+is "$(between_marks "$scratch/two" | grep -v 'madvise\|futex')" "" "with a second thread: none but giving back"
+is "$(grep -E '"/(proc|sys)/' "$scratch/two")" "" "nothing under /proc or /sys is opened"
+opened() {
+	grep -oE '(open|openat|access|stat|readlink)[a-z0-9]*\([^"]*"[^"]*"' "$1" | grep -oE '"[^"]*"' | grep -vE 'libquarry|/tls/|/x86_64/|/haswell/|glibc-hwcaps' | sort -u
+}
+is "$(comm -13 <(opened "$scratch/plain") <(opened "$scratch/two"))" "" "no file is opened that isn't without Quarry"
+allowed='clock_gettime futex getrandom gettid madvise mincore mmap mprotect mremap munmap mseal prctl prlimit64 process_madvise sysinfo'
+extra=$(comm -13 <(calls_of "$scratch/plain") <(calls_of "$scratch/two") | grep -vxF "$(tr ' ' '\n' <<<"$allowed")")
+is "$extra" "" "no system call is made that isn't in the list"
+done_testing
