@@ -12,10 +12,8 @@
 /* Of the command where a subcommand says nothing else: as `quarry check`. */
 #define STATUS_FAILED CHECK_FAILED
 
-#define TEXT_OF(macro) #macro
-#define VERSION_TEXT(major, minor, patch) "quarry " TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
-
-const char *argp_program_version = VERSION_TEXT(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH);
+/* argp, in the C library, looks for this name: it must stand in the command's dynamic symbols. */
+QUARRY_EXPORT const char *argp_program_version = "quarry " QUARRY_VERSION;
 
 static const struct command {
 	const char *name;

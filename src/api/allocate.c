@@ -36,6 +36,7 @@ static void *allocate_small(unsigned class_index)
 
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
+	memcheck_allocated(entry.block, size_classes[class_index].size, false);
 	ledger_set(entry.state, LEDGER_LIVE);
 	return entry.block;
 }
@@ -45,7 +46,10 @@ static void *allocate_large(size_t size, size_t alignment, bool zeroed)
 	init_ensure();
 	purge_tick();
 	void *block = large_make(size, alignment, zeroed);
-	return block != NULL ? block : allocate_failed();
+	if (UNLIKELY(block == NULL))
+		return allocate_failed();
+	memcheck_allocated(block, large_good_size(size), zeroed);
+	return block;
 }
 
 void *allocate_slow(size_t size)
@@ -68,6 +72,7 @@ void *allocate_zeroed(size_t size)
 	else if (UNLIKELY((entry = take(class_index)).block == NULL))
 		return allocate_failed();
 	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
+	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
 	ledger_set(entry.state, LEDGER_LIVE);
 	return zero ? entry.block : memset(entry.block, 0, size);
 }
@@ -112,6 +117,7 @@ void release_slow(void *block)
 		return;
 	}
 	/* From here on nothing touches errno: src/os/ makes its system calls without it. */
+	memcheck_freed(block);
 	bool large = state == &span->large_state;
 	if (large || !release_to_owner(span, (struct entry){ block, state })) {
 		if (!ledger_end_life(state, LEDGER_FREE))

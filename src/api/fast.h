@@ -5,12 +5,13 @@
 #define QUARRY_API_FAST_H
 
 #include "api/allocate.h"
+#include "base/memcheck.h"
 #include "thread/heap.h"
 
 ALWAYS_INLINE void *fast_allocate(size_t size)
 {
 	/* size 0 wraps and takes the slow path, like all that is not small. */
-	if (UNLIKELY(size - 1 >= SMALL_BYTES_MAX))
+	if (UNLIKELY(size - 1 >= SMALL_BYTES_MAX) || MEMCHECK_BUILD)
 		return allocate_slow(size);
 	struct magazine *magazine = thread_magazine(size_class_magazine[(size - 1) >> GRANULE_LOG2]);
 	struct entry *top = magazine->top;
@@ -26,7 +27,7 @@ ALWAYS_INLINE void fast_release(void *block)
 {
 	/* NULL and other heaps' pointers wrap to far beyond the region. */
 	uintptr_t offset = (uintptr_t)block - region_first.base;
-	if (UNLIKELY(offset >= LOAD_ONCE(region_first.committed_bytes)))
+	if (UNLIKELY(offset >= LOAD_ONCE(region_first.committed_bytes)) || MEMCHECK_BUILD)
 		goto slow;
 	struct span *span = (struct span *)((uintptr_t)&span_nobody +
 	                                    LOAD_ONCE(region_first.page_map[offset >> UNIT_LOG2]));

@@ -195,11 +195,12 @@ static void shrink(struct span *large, size_t bytes)
 	size_t keep = UNIT_COUNT(large->base + usable - large->start);
 	size_t tail_units = large->units - keep;
 
+	lock_take(&space_lock);
 	large->large_bytes = usable;
-	if (tail_units == 0)
-		return;
 	large->units = keep;
-	units_release(large->start + keep * UNIT_BYTES, tail_units, large->moved);
+	lock_release(&space_lock);
+	if (tail_units > 0)
+		units_release(large->start + keep * UNIT_BYTES, tail_units, large->moved);
 }
 
 bool large_resize_in_place(struct span *large, size_t bytes)
@@ -215,21 +216,21 @@ bool large_resize_in_place(struct span *large, size_t bytes)
 			shrink(large, bytes);
 		return true;
 	}
-	if (usable > large_usable_max(large)) {
+	lock_take(&space_lock);
+	bool fits = usable <= large_usable_max(large);
+	if (!fits) {
 		uintptr_t end = large->start + large->units * UNIT_BYTES;
 		size_t more = UNIT_COUNT(large->base + usable - end);
-		lock_take(&space_lock);
-		bool grown = span_take_at(end, more, &range);
-		if (grown) {
+		fits = span_take_at(end, more, &range);
+		if (fits) {
 			span_forget_dirty(range.start, range.units);
 			large->units += more;
 		}
-		lock_release(&space_lock);
-		if (!grown)
-			return false;
 	}
-	large->large_bytes = usable;
-	return true;
+	if (fits)
+		large->large_bytes = usable;
+	lock_release(&space_lock);
+	return fits;
 }
 
 void *large_move(struct span *large, size_t bytes)

@@ -81,7 +81,8 @@ bool live_block(const void *block, struct span **span, ledger_byte **state)
 	*span = span_of(block);
 	size_t index = block_index((uintptr_t)block - (*span)->base,
 	                           atomic_load_explicit(&(*span)->multiplier, memory_order_relaxed), &is_start);
-	if (!is_start)
+	/* The second test is for a descriptor that is made anew while a mistaken free looks at it. */
+	if (!is_start || index >= (*span)->end_index)
 		return false;
 	*state = &(*span)->ledger[index];
 	return ledger_get(*state) == LEDGER_LIVE;

@@ -75,6 +75,9 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		slab = NULL;
 	}
 	if (slab != NULL) {
+		/* A trim may have claimed the header when it was a slab's, and is about to see that it no longer is. */
+		while (!claim_try(slab))
+			cpu_relax();
 		span_forget_dirty(range.start, range.units);
 		slab->base = range.start + (slab->base - slab->start);
 		slab->start = range.start;
@@ -84,7 +87,7 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		slab->listed = false;
 		slab->magazine = (uintptr_t)magazine;
 		slab->kind = SPAN_SLAB;
-		/* claim, notified and next_notified stay: the header may still be linked on a stack of notifications. */
+		/* notified and next_notified stay: the header may still be linked on a stack of notifications. */
 		atomic_store_explicit(&slab->owner, owner, memory_order_release);
 		atomic_store_explicit(&slab->multiplier, size_class->multiplier, memory_order_release);
 		page_map_set(range.start, range.units, slab);

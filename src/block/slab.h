@@ -18,7 +18,7 @@ struct entry {
 };
 
 /* Makes a slab whose frees go to the heap at distance `owner`; `magazine` is the class's in the heap at distance 0. All
- * blocks are FREE. NULL if memory is short. Takes space_lock. */
+ * blocks are FREE, and the caller holds the claim. NULL if memory is short. Takes space_lock. */
 struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine);
 
 /* Gives an empty slab's span back and retires its header. The caller holds the claim, which ends with it; nothing else

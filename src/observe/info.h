@@ -1,5 +1,5 @@
-/* glibc's ways to ask for figures (mallinfo, mallinfo2, malloc_info), answered in Quarry's terms. Called by the names in
- * src/api/override.c with no lock held. malloc_stats is stats_print (stats.h).
+/* glibc's ways to ask for figures (mallinfo, mallinfo2, malloc_info), answered in Quarry's terms. Called by the names
+ * in src/api/override.c with no lock held. malloc_stats is stats_print (stats.h).
  *
  * What glibc divides into arenas and mapped blocks is one heap here: large blocks are cut out of the same regions. So
  * everything counts as arena, nothing as mapped, and whichever formula a program uses, it comes out true:

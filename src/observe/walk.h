@@ -12,8 +12,9 @@
 
 /* Calls `visit` for each live block (start, usable bytes) in address order until it returns non-zero; returns that,
  * or 0. Holds no lock meanwhile: `visit` may allocate, free (also the block it is given) and walk. A block that is
- * live from the first call to the last is visited exactly once; one that is freed before its turn is not. Ends also
- * if every `visit` allocates: address space that is committed only now is left out. */
+ * live from the first call to the last is visited exactly once (one resized meanwhile with the smaller size, if it
+ * stays in place); one that is freed before its turn is not. Ends also if every `visit` allocates: address space that
+ * is committed only now is left out. */
 int walk_live(int (*visit)(void *block, size_t size, void *context), void *context);
 
 /* What an address is: see quarry_describe. No lock. */
@@ -22,7 +23,7 @@ struct quarry_description walk_describe(const void *address);
 /* Where a walk over the spans stands. */
 struct span_walk {
 	const struct region *region;    /* NULL: at the end */
-	uintptr_t at;                   /* next address to look at; may be set forward, or back within the span just met */
+	uintptr_t at;                   /* next address to look at; may be set back into the span just met */
 	uintptr_t end;                  /* of the region's committed part when the walk entered it */
 	size_t region_count;            /* when the walk started; later regions are left out */
 };

@@ -142,23 +142,31 @@ void heap_forward_orphans(void)
 
 /* ---- Refill ---- */
 
-/* Turns FREE blocks of the listed slabs into entries on top of the magazine, until `wanted` or the list ends. */
+/* Under the slab's claim, which ends: turns up to `wanted` of its blocks into entries on top of the magazine. */
+static size_t refill_from_slab(struct heap *heap, struct span *slab, size_t wanted)
+{
+	struct magazine *magazine = &heap->magazines[slab->class_index];
+	size_t found = slab_refill(slab, magazine->top + 1, wanted);
+
+	magazine->top += found;
+	if (slab->free_count == 0)
+		heap_unlist(heap, slab);
+	else if (!slab->listed)
+		heap_list(heap, slab);
+	claim_release(slab);
+	return found;
+}
+
+/* The same of the listed slabs, until there are `wanted` or the list ends. */
 static size_t refill_from_list(struct heap *heap, unsigned class_index, size_t wanted)
 {
-	struct magazine *magazine = &heap->magazines[class_index];
 	struct span *slab = heap->bins[class_index].partial;
 	size_t got = 0;
 
 	for (int visited = 0; slab != NULL && got < wanted && (got == 0 || visited < REFILL_SLABS_MAX); visited++) {
 		struct span *next = slab->list.next;
-		if (claim_try(slab)) {
-			size_t found = slab_refill(slab, magazine->top + 1, wanted - got);
-			magazine->top += found;
-			got += found;
-			if (slab->free_count == 0)
-				heap_unlist(heap, slab);
-			claim_release(slab);
-		}
+		if (claim_try(slab))
+			got += refill_from_slab(heap, slab, wanted - got);
 		slab = next;
 	}
 	return got;
@@ -178,10 +186,7 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 	if (pool_help(heap, class_index) && refill_from_list(heap, class_index, wanted) > 0)
 		return true;
 	struct span *slab = slab_make(class_index, heap->distance, &heap_empty.magazines[class_index]);
-	if (slab == NULL)
-		return false;
-	heap_list(heap, slab);
-	return refill_from_list(heap, class_index, wanted) > 0;
+	return slab != NULL && refill_from_slab(heap, slab, wanted) > 0;
 }
 
 struct entry heap_take(struct heap *heap, unsigned class_index)

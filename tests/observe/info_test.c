@@ -238,13 +238,16 @@ static void test_xml(void **state UNUSED)
 	for (size_t i = 0; i < 2; i++) {
 		const char *at = sums[i];
 		assert_int_equal(attribute(at, "<total type=\"fast\"", "size"), stats.cached_bytes);
-		assert_int_equal(attribute(at, "<total type=\"rest\"", "size"), stats.free_in_slab_bytes + stats.dirty_bytes);
-		assert_int_equal(attribute(at, "<total type=\"fast\"", "count") + attribute(at, "<total type=\"rest\"", "count"),
+		assert_int_equal(attribute(at, "<total type=\"rest\"", "size"),
+		                 stats.free_in_slab_bytes + stats.dirty_bytes);
+		assert_int_equal(attribute(at, "<total type=\"fast\"", "count") +
+		                         attribute(at, "<total type=\"rest\"", "count"),
 		                 count);
 		assert_int_equal(total, stats.cached_bytes + stats.free_in_slab_bytes);
 		assert_int_equal(attribute(at, "<system type=\"current\"", "size") + stats.live_large_bytes,
 		                 info_mallinfo2().arena);
-		assert_true(attribute(at, "<system type=\"current\"", "size") <= attribute(at, "<system type=\"max\"", "size"));
+		assert_true(attribute(at, "<system type=\"current\"", "size") <=
+		            attribute(at, "<system type=\"max\"", "size"));
 		assert_int_equal(attribute(at, "<aspace type=\"total\"", "size"), stats.reserved_bytes);
 		assert_int_equal(attribute(at, "<aspace type=\"mprotect\"", "size"), stats.committed_bytes);
 	}

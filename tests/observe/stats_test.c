@@ -438,7 +438,8 @@ static void test_print(void **state UNUSED)
 		lines++;
 	}
 	assert_in_range(lines, 10, 20);
-	snprintf(expected, sizeof(expected), "of it large    %zu bytes (3 MiB) in 1 blocks\n", quarry_usable_size(block));
+	snprintf(expected, sizeof(expected), "of it large    %zu bytes (3 MiB) in 1 blocks\n",
+	         quarry_usable_size(block));
 	assert_non_null(strstr(output, expected));
 	quarry_free(block);
 }

@@ -257,6 +257,7 @@ enum { SMALL_COUNT = 512, LARGER_COUNT = 146, LARGER_BYTES = 448 };
 static struct {
 	void *small[SMALL_COUNT];
 	void *larger[LARGER_COUNT];
+	void *again[SMALL_COUNT];       /* of the first class: its header now serves another place */
 	size_t at_visit;
 	bool same_place;
 } replacement;
@@ -275,6 +276,8 @@ static int replace_slab(void *block, size_t size, void *context)
 		replacement.same_place |= ROUND_DOWN((uintptr_t)replacement.larger[i], UNIT_BYTES) ==
 		                          ROUND_DOWN((uintptr_t)block, UNIT_BYTES);
 	}
+	for (size_t i = 0; i < SMALL_COUNT; i++)
+		replacement.again[i] = quarry_aligned_alloc(128, 128);
 	return 0;
 }
 
@@ -294,9 +297,38 @@ static void test_visitor_replaces_slab(void **state UNUSED)
 		landed += replacement.same_place;
 		for (size_t i = 0; i < LARGER_COUNT; i++)
 			quarry_free(replacement.larger[i]);
+		for (size_t i = 0; i < SMALL_COUNT; i++)
+			quarry_free(replacement.again[i]);
 	}
 	/* Else nothing was tested. */
 	assert_true(landed > 0);
+}
+
+static int shrink(void *block, size_t size, void *context)
+{
+	char **large = context;
+
+	assert_int_equal(size, quarry_usable_size(block));
+	note(block, size, context);
+	if (seen.count == 1)
+		*large = quarry_realloc(*large, 100000);
+	return 0;
+}
+
+static void test_visitor_shrinks_what_follows(void **state UNUSED)
+{
+	char *blocks[2] = { quarry_malloc(4 * MIB), quarry_malloc(4 * MIB) };
+	bool swapped = blocks[0] > blocks[1];
+	char *later = blocks[!swapped];
+
+	seen.count = 0;
+	assert_int_equal(walk_live(shrink, &blocks[!swapped]), 0);
+	assert_int_equal(seen.count, 2);
+	assert_ptr_equal(seen.blocks[1], blocks[!swapped]);
+	assert_int_equal(seen.sizes[1], quarry_usable_size(blocks[!swapped]));
+	assert_ptr_equal(later, blocks[!swapped]);
+	quarry_free(blocks[0]);
+	quarry_free(blocks[1]);
 }
 
 /* However small the steps, the same spans are met, and no step does more than its budget. */
@@ -530,6 +562,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_visitor_allocates, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_visitor_walks, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_visitor_replaces_slab, assert_nothing_lives),
+		cmocka_unit_test_teardown(test_visitor_shrinks_what_follows, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_small_steps, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_others_allocate, assert_nothing_lives),
 		cmocka_unit_test_teardown(test_regions_by_address, assert_nothing_lives),
