@@ -119,13 +119,16 @@ void release_slow(void *block)
 	/* From here on nothing touches errno: src/os/ makes its system calls without it. */
 	memcheck_freed(block);
 	bool large = state == &span->large_state;
-	if (large || !release_to_owner(span, (struct entry){ block, state })) {
-		if (!ledger_end_life(state, LEDGER_FREE))
-			report_bad_pointer("free", block);
-		if (large)
-			large_release(span);
-		else
-			heap_notify(span);
+	if (!large && release_to_owner(span, (struct entry){ block, state })) {
+		purge_tick();
+		return;
 	}
+	if (!ledger_end_life(state, LEDGER_FREE))
+		report_bad_pointer("free", block);
+	if (!large) {
+		heap_notify(span);
+		return;
+	}
+	large_release(span);
 	purge_tick();
 }

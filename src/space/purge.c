@@ -15,6 +15,8 @@
 #define TICKS_PER_DECAY 2
 /* Slow paths between two looks at the clock. */
 #define CALLS_PER_LOOK 16
+/* Slow paths that pass after the kernel has refused, before it is asked again. */
+#define CALLS_AFTER_REFUSAL 4096
 
 static struct {
 	_Atomic uint64_t retain_bytes;
@@ -22,6 +24,7 @@ static struct {
 	_Atomic uint64_t next_tick_ms;
 	_Atomic bool aged_left;                 /* the last tick's work is not done */
 	_Atomic uint32_t calls;
+	_Atomic uint32_t calls_to_skip;         /* the kernel has refused (locked memory): not again for a while */
 	_Atomic size_t used_peak;               /* bytes in use: the most of late, an eighth less with each tick */
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
@@ -45,11 +48,13 @@ int purge_range(void *address, size_t bytes)
 {
 	int error = os_purge(address, bytes);
 
-	if (error == 0) {
-		atomic_fetch_add_explicit(&purge.purged_bytes, bytes, memory_order_relaxed);
-		atomic_fetch_add_explicit(&purge.purge_count, 1, memory_order_relaxed);
+	if (error != 0) {
+		STORE(calls_to_skip, CALLS_AFTER_REFUSAL);
+		return error;
 	}
-	return error;
+	atomic_fetch_add_explicit(&purge.purged_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&purge.purge_count, 1, memory_order_relaxed);
+	return 0;
 }
 
 /* What is free may be as much as was in use of late, and `retain` besides: a program whose large blocks come and go
@@ -126,6 +131,10 @@ void purge_tick(void)
 	peak_update(false);
 	if (dirty == 0)
 		return;
+	if (UNLIKELY(LOAD(calls_to_skip) > 0)) {
+		STORE(calls_to_skip, LOAD(calls_to_skip) - 1);
+		return;
+	}
 	uint64_t retain = retained_max();
 	if (dirty > retain) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);

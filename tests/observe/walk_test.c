@@ -388,8 +388,10 @@ static void test_regions_by_address(void **state UNUSED)
 	quarry_free(small);
 	for (size_t i = 0; i < 3; i++)
 		quarry_free(blocks[i]);
-	if (!made)
+	if (!made) {
+		print_message("# skipped: no address space for a second region\n");
 		skip();
+	}
 }
 
 /* ---- Others allocate meanwhile ---- */
