@@ -101,7 +101,7 @@ static bool release_to_owner(struct span *slab, struct entry entry)
 	return true;
 }
 
-void release_slow(void *block)
+void release_slow(void *block, const char *call)
 {
 	struct span *span;
 	ledger_byte *state;
@@ -110,9 +110,9 @@ void release_slow(void *block)
 		return;
 	if (!live_block(block, &span, &state)) {
 		if (region_of(block) != NULL)
-			report_bad_pointer("free", block);
+			report_bad_pointer(call, block);
 		int saved_errno = errno;
-		foreign_free(block);
+		foreign_free(block, call);
 		errno = saved_errno;
 		return;
 	}
@@ -124,7 +124,7 @@ void release_slow(void *block)
 		return;
 	}
 	if (!ledger_end_life(state, LEDGER_FREE))
-		report_bad_pointer("free", block);
+		report_bad_pointer(call, block);
 	if (!large) {
 		heap_notify(span);
 		return;

@@ -6,7 +6,8 @@
 #include "base/compiler.h"
 
 COLD void *allocate_slow(size_t size);
-COLD void release_slow(void *block);
+/* `call` is the name of the function that the program has called, for a report. */
+COLD void release_slow(void *block, const char *call);
 
 /* `zeroed`: the block reads as zero. */
 void *allocate_zeroed(size_t size);

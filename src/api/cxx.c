@@ -23,21 +23,28 @@ extern void std_throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv");
 static get_new_handler_function get_new_handler(const void *caller UNUSED) { return std_get_new_handler; }
 static throw_function throw_bad_alloc(const void *caller UNUSED) { return std_throw_bad_alloc; }
 #else
-/* A function of the C++ runtime that the caller uses: in the global scope, or, when the caller was opened with
- * RTLD_LOCAL, in the scope of the caller's own object. */
-static void *runtime_function(const char *name, const void *caller)
+/* A function as the caller's own object sees it: where that was opened with RTLD_LOCAL, the C++ runtime is in no other
+ * scope. */
+static void *function_of_caller(const char *name, const void *caller)
 {
-	void *function = dlsym(RTLD_DEFAULT, name);
 	Dl_info info;
 
-	if (function != NULL || dladdr(caller, &info) == 0 || info.dli_fname == NULL)
-		return function;
+	if (dladdr(caller, &info) == 0 || info.dli_fname == NULL)
+		return NULL;
 	void *object = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 	if (object == NULL)
 		return NULL;
-	function = dlsym(object, name);
+	void *function = dlsym(object, name);
 	dlclose(object);
 	return function;
+}
+
+/* A function of the C++ runtime that the caller uses. */
+static void *runtime_function(const char *name, const void *caller)
+{
+	void *function = dlsym(RTLD_DEFAULT, name);
+
+	return function != NULL ? function : function_of_caller(name, caller);
 }
 
 static get_new_handler_function get_new_handler(const void *caller)
@@ -124,6 +131,8 @@ static COLD void *nothrow_retry(size_t size, size_t alignment, const char *name,
 		return NULL;
 	void *next = dlsym(RTLD_NEXT, name);
 	if (next == NULL)
+		next = function_of_caller(name, caller);
+	if (next == NULL)
 		return NULL;
 	if (alignment > GRANULE_BYTES)
 		return ((nothrow_aligned_function)next)(size, alignment, tag);
@@ -159,18 +168,18 @@ PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, c
 	           : nothrow_retry(size, max_size(alignment, GRANULE_BYTES + 1), "_ZnamSt11align_val_tRKSt9nothrow_t", tag, CALLER);
 }
 
-PUBLIC void _ZdlPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block); }
-PUBLIC void _ZdaPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block); }
-PUBLIC void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block); }
-PUBLIC void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block); }
+PUBLIC void _ZdlPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block, "operator delete[]"); }
 #endif
 
 /* operator delete, delete[]; sized; aligned; both. The sizes are not trusted. */
-PUBLIC void _ZdlPv(void *block) { fast_release(block); }
-PUBLIC void _ZdaPv(void *block) { fast_release(block); }
-PUBLIC void _ZdlPvm(void *block, size_t size UNUSED) { fast_release(block); }
-PUBLIC void _ZdaPvm(void *block, size_t size UNUSED) { fast_release(block); }
-PUBLIC void _ZdlPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block); }
-PUBLIC void _ZdaPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block); }
-PUBLIC void _ZdlPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block); }
-PUBLIC void _ZdaPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block); }
+PUBLIC void _ZdlPv(void *block) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPv(void *block) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvm(void *block, size_t size UNUSED) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPvm(void *block, size_t size UNUSED) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block, "operator delete"); }
+PUBLIC void _ZdaPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block, "operator delete[]"); }

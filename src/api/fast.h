@@ -23,7 +23,8 @@ ALWAYS_INLINE void *fast_allocate(size_t size)
 	return block;
 }
 
-ALWAYS_INLINE void fast_release(void *block)
+/* `call`: see release_slow; only the slow path loads it. */
+ALWAYS_INLINE void fast_release(void *block, const char *call)
 {
 	/* NULL and other heaps' pointers wrap to far beyond the region. */
 	uintptr_t offset = (uintptr_t)block - region_first.base;
@@ -49,7 +50,7 @@ ALWAYS_INLINE void fast_release(void *block)
 	magazine->top = top + 1;
 	return;
 slow:
-	release_slow(block);
+	release_slow(block, call);
 }
 
 #endif

@@ -28,24 +28,24 @@ static unsigned decide(const char *call, const void *pointer, bool has_next)
 	return choice;
 }
 
-void foreign_free(void *pointer)
+void foreign_free(void *pointer, const char *call)
 {
-	if (decide("free", pointer, sealed.next.free != NULL) == OPTION_foreign_forward)
+	if (decide(call, pointer, sealed.next.free != NULL) == OPTION_foreign_forward)
 		sealed.next.free(pointer);
 }
 
-void *foreign_realloc(void *pointer, size_t size)
+void *foreign_realloc(void *pointer, size_t size, const char *call)
 {
-	if (decide("realloc", pointer, sealed.next.realloc != NULL) == OPTION_foreign_forward)
+	if (decide(call, pointer, sealed.next.realloc != NULL) == OPTION_foreign_forward)
 		return sealed.next.realloc(pointer, size);
 	/* Ignored: nobody knows how much there is to copy. */
 	errno = ENOMEM;
 	return NULL;
 }
 
-size_t foreign_usable_size(void *pointer)
+size_t foreign_usable_size(void *pointer, const char *call)
 {
-	if (decide("malloc_usable_size", pointer, sealed.next.usable_size != NULL) == OPTION_foreign_forward)
+	if (decide(call, pointer, sealed.next.usable_size != NULL) == OPTION_foreign_forward)
 		return sealed.next.usable_size(pointer);
 	return 0;
 }

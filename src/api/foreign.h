@@ -16,8 +16,9 @@ struct foreign_next {
 /* By the preloaded library's constructor; without it `forward` means `abort`. */
 void foreign_set_next(const struct foreign_next *next);
 
-void foreign_free(void *pointer);
-void *foreign_realloc(void *pointer, size_t size);
-size_t foreign_usable_size(void *pointer);
+/* `call` is the name of the function that the program has called, for a report. */
+void foreign_free(void *pointer, const char *call);
+void *foreign_realloc(void *pointer, size_t size, const char *call);
+size_t foreign_usable_size(void *pointer, const char *call);
 
 #endif

@@ -17,32 +17,32 @@
 #define PUBLIC __attribute__((visibility("default")))
 
 PUBLIC void *malloc(size_t size) { return fast_allocate(size); }
-PUBLIC void free(void *block) { fast_release(block); }
+PUBLIC void free(void *block) { fast_release(block, "free"); }
 PUBLIC void *calloc(size_t count, size_t size) { return aligned_calloc(count, size); }
-PUBLIC void *realloc(void *block, size_t size) { return resize(block, size); }
+PUBLIC void *realloc(void *block, size_t size) { return resize(block, size, "realloc"); }
 PUBLIC void *aligned_alloc(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
 PUBLIC void *memalign(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
 PUBLIC int posix_memalign(void **block, size_t alignment, size_t size) { return aligned_posix(block, alignment, size); }
 PUBLIC void *valloc(size_t size) { return aligned_valloc(size); }
 PUBLIC void *pvalloc(size_t size) { return aligned_pvalloc(size); }
-PUBLIC size_t malloc_usable_size(void *block) { return usable_size(block); }
+PUBLIC size_t malloc_usable_size(void *block) { return usable_size(block, "malloc_usable_size"); }
 
 PUBLIC void *reallocarray(void *block, size_t count, size_t size)
 {
 	size_t bytes;
 
-	return multiply_checked(count, size, &bytes) ? resize(block, bytes) : allocate_failed();
+	return multiply_checked(count, size, &bytes) ? resize(block, bytes, "reallocarray") : allocate_failed();
 }
 
 /* C23; not in glibc 2.36, so nothing declares them. */
 PUBLIC void free_sized(void *block, size_t size);
 PUBLIC void free_aligned_sized(void *block, size_t alignment, size_t size);
-PUBLIC void free_sized(void *block, size_t size UNUSED) { fast_release(block); }
-PUBLIC void free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block); }
+PUBLIC void free_sized(void *block, size_t size UNUSED) { fast_release(block, "free_sized"); }
+PUBLIC void free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block, "free_aligned_sized"); }
 
 /* Gone from glibc 2.26 for new programs, still there for old ones, whose blocks are ours. */
 PUBLIC void cfree(void *block);
-PUBLIC void cfree(void *block) { fast_release(block); }
+PUBLIC void cfree(void *block) { fast_release(block, "cfree"); }
 
 PUBLIC int malloc_trim(size_t keep_bytes) { return trim_all(keep_bytes) > 0; }
 PUBLIC struct mallinfo2 mallinfo2(void) { return info_mallinfo2(); }
@@ -55,8 +55,13 @@ PUBLIC int malloc_info(int options, FILE *stream)
 	return options != 0 ? EINVAL : info_write_xml(stream);
 }
 
-/* 1: accepted, 0: unknown, as in glibc. M_TRIM_THRESHOLD is the bytes of free spans that may stay resident. The others
- * describe parts that Quarry doesn't have (arenas, fast bins, a threshold for mmap): accepted, nothing to change. */
+/* What glibc refuses: above these. */
+#define MXFAST_MAX ((int)(80 * sizeof(size_t) / 4))
+#define MMAP_THRESHOLD_MAX (32 << 20)
+
+/* 1: accepted, 0: out of range; as glibc says, also to parameters that nobody knows. M_TRIM_THRESHOLD is the bytes of
+ * free spans that may stay resident. The others describe parts that Quarry doesn't have (arenas, fast bins, a
+ * threshold for mmap), so there is nothing to change. */
 PUBLIC int mallopt(int parameter, int value)
 {
 	switch (parameter) {
@@ -64,15 +69,10 @@ PUBLIC int mallopt(int parameter, int value)
 		purge_set_retain(value < 0 ? UINT64_MAX : (uint64_t)value);
 		return 1;
 	case M_MXFAST:
-	case M_TOP_PAD:
+		return value >= 0 && value <= MXFAST_MAX;
 	case M_MMAP_THRESHOLD:
-	case M_MMAP_MAX:
-	case M_CHECK_ACTION:
-	case M_PERTURB:
-	case M_ARENA_TEST:
-	case M_ARENA_MAX:
-		return 1;
+		return value <= MMAP_THRESHOLD_MAX;
 	default:
-		return 0;
+		return 1;
 	}
 }

@@ -13,17 +13,17 @@
 #include "observe/walk.h"
 
 void *quarry_malloc(size_t size) { return fast_allocate(size); }
-void quarry_free(void *block) { fast_release(block); }
-void quarry_free_sized(void *block, size_t size UNUSED) { fast_release(block); }
-void quarry_free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block); }
+void quarry_free(void *block) { fast_release(block, "quarry_free"); }
+void quarry_free_sized(void *block, size_t size UNUSED) { fast_release(block, "quarry_free_sized"); }
+void quarry_free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block, "quarry_free_aligned_sized"); }
 void *quarry_calloc(size_t count, size_t size) { return aligned_calloc(count, size); }
-void *quarry_realloc(void *block, size_t size) { return resize(block, size); }
+void *quarry_realloc(void *block, size_t size) { return resize(block, size, "quarry_realloc"); }
 void *quarry_aligned_alloc(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
 void *quarry_memalign(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
 int quarry_posix_memalign(void **block, size_t alignment, size_t size) { return aligned_posix(block, alignment, size); }
 void *quarry_valloc(size_t size) { return aligned_valloc(size); }
 void *quarry_pvalloc(size_t size) { return aligned_pvalloc(size); }
-size_t quarry_usable_size(const void *block) { return usable_size(block); }
+size_t quarry_usable_size(const void *block) { return usable_size(block, "quarry_usable_size"); }
 size_t quarry_good_size(size_t size) { return good_size(size); }
 size_t quarry_trim(size_t keep_bytes) { return trim_all(keep_bytes); }
 struct quarry_description quarry_describe(const void *address) { return walk_describe(address); }
@@ -33,7 +33,7 @@ void *quarry_reallocarray(void *block, size_t count, size_t size)
 {
 	size_t bytes;
 
-	return multiply_checked(count, size, &bytes) ? resize(block, bytes) : allocate_failed();
+	return multiply_checked(count, size, &bytes) ? resize(block, bytes, "quarry_reallocarray") : allocate_failed();
 }
 
 int quarry_walk(int (*visit)(void *block, size_t size, void *context), void *context)

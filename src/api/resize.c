@@ -22,14 +22,14 @@ static size_t block_bytes(const struct span *span, const ledger_byte *state)
 	return state == &span->large_state ? span->large_bytes : span->block_bytes;
 }
 
-static void *resize_by_copy(void *block, size_t old_bytes, size_t size)
+static void *resize_by_copy(void *block, size_t old_bytes, size_t size, const char *call)
 {
 	void *target = fast_allocate(size);
 
 	if (target == NULL)
 		return NULL;
 	memcpy(target, block, min_size(old_bytes, size));
-	fast_release(block);
+	fast_release(block, call);
 	return target;
 }
 
@@ -55,7 +55,7 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 	return target;
 }
 
-void *resize(void *block, size_t size)
+void *resize(void *block, size_t size, const char *call)
 {
 	struct span *span;
 	ledger_byte *state;
@@ -63,11 +63,11 @@ void *resize(void *block, size_t size)
 	if (block == NULL)
 		return fast_allocate(size);
 	if (region_of(block) == NULL)
-		return foreign_realloc(block, size);
+		return foreign_realloc(block, size, call);
 	if (!live_block(block, &span, &state))
-		report_bad_pointer("realloc", block);
+		report_bad_pointer(call, block);
 	if (size == 0) {
-		fast_release(block);
+		fast_release(block, call);
 		return NULL;
 	}
 	size_t old_bytes = block_bytes(span, state);
@@ -78,10 +78,10 @@ void *resize(void *block, size_t size)
 	} else if (size <= old_bytes && (size >= old_bytes / SHRINK_FRACTION || old_bytes <= CACHE_LINE_BYTES)) {
 		return block;
 	}
-	return resize_by_copy(block, old_bytes, size);
+	return resize_by_copy(block, old_bytes, size, call);
 }
 
-size_t usable_size(const void *block)
+size_t usable_size(const void *block, const char *call)
 {
 	struct span *span;
 	ledger_byte *state;
@@ -89,9 +89,9 @@ size_t usable_size(const void *block)
 	if (block == NULL)
 		return 0;
 	if (region_of(block) == NULL)
-		return foreign_usable_size((void *)(uintptr_t)block);
+		return foreign_usable_size((void *)(uintptr_t)block, call);
 	if (!live_block(block, &span, &state))
-		report_bad_pointer("malloc_usable_size", block);
+		report_bad_pointer(call, block);
 	return block_bytes(span, state);
 }
 

@@ -30,7 +30,7 @@ static struct place place_in_slab(struct span *slab, uintptr_t address)
 	place.start = slab->base + index * slab->block_bytes;
 	place.bytes = slab->block_bytes;
 	place.state = &slab->ledger[index];
-	place.fresh = index >= slab->fresh_index;
+	place.fresh = index >= slab->fresh_index || ledger_get(place.state) == LEDGER_CACHED_ZERO;
 	return place;
 }
 

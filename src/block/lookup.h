@@ -20,7 +20,7 @@ struct place {
 	uintptr_t start;        /* of the block */
 	size_t bytes;           /* usable */
 	ledger_byte *state;     /* PLACE_BLOCK only */
-	bool fresh;             /* its slab has never handed this block out */
+	bool fresh;             /* known: its slab has never handed this block out */
 };
 
 struct place place_of(const void *address);

@@ -56,7 +56,7 @@ static struct finding finding_of(const struct place *place, const void *pointer)
 		return (struct finding){ "pointer that was never handed out", "never-allocated" };
 	if (ledger_get(place->state) == LEDGER_LIVE)
 		return (struct finding){ "two threads use the block at once: it was freed, and handed out again meanwhile", "race" };
-	return (struct finding){ "double free: the block was freed before and not handed out again", "double-free" };
+	return (struct finding){ "double free: the block is free already (freed before, or never handed out)", "double-free" };
 }
 
 static const char *state_name(uint8_t state, bool fresh)
@@ -79,8 +79,9 @@ static void say_block(struct text *text, const struct place *place, const void *
 	            (const void *)(place->start + place->bytes), (uint64_t)place->bytes,
 	            place->span->kind == SPAN_LARGE ? "large" : "small",
 	            state_name(ledger_get(place->state), place->fresh));
-	if ((uintptr_t)pointer != place->start)
-		text_format(text, "; the pointer is %u bytes behind its start", (uint64_t)((uintptr_t)pointer - place->start));
+	uint64_t offset = (uintptr_t)pointer - place->start;
+	if (offset != 0)
+		text_format(text, "; the pointer is %u byte%s behind its start", offset, offset == 1 ? "" : "s");
 	text_char(text, '\n');
 }
 

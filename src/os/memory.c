@@ -33,7 +33,7 @@ size_t os_page_bytes(void)
 
 void *os_reserve(size_t bytes)
 {
-	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return syscall_failed(result) ? NULL : (void *)result;
 }
@@ -66,7 +66,7 @@ int os_purge(void *address, size_t bytes)
 int os_remap_fresh(void *address, size_t bytes)
 {
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
-	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
 	return syscall_failed(result) ? (int)result : 0;
 }

@@ -14,8 +14,9 @@
 /* Page size of the running kernel (AT_PAGESZ): 4096, 16384 or 65536. */
 size_t os_page_bytes(void);
 
-/* Reserves address space without memory and without commit charge: PROT_NONE, private, MAP_NORESERVE.
- * NULL if the kernel refuses. */
+/* Reserves address space without memory and without commit charge: PROT_NONE, private. Not MAP_NORESERVE: os_commit
+ * is to be charged, so that the kernel's refusal of what can't ever be had (overcommit_memory 0: more than memory and
+ * swap at once) comes as ENOMEM here and not as the OOM killer later. NULL if the kernel refuses. */
 void *os_reserve(size_t bytes);
 /* Makes part of a reservation readable and writable. */
 int os_commit(void *address, size_t bytes);

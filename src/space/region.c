@@ -9,8 +9,10 @@
 #define MEMORY_MULTIPLE 4
 #define RESERVE_BYTES_MIN (64 * GIB)
 #define RESERVE_BYTES_MAX (8192 * GIB)
-/* Under RLIMIT_AS a region takes only this fraction of the limit: the rest is for the program's own mappings. */
-#define LIMIT_FRACTION 16
+/* Under RLIMIT_AS the first region takes this fraction of the limit, each other one that: the rest is for the program's
+ * own mappings. */
+#define LIMIT_FRACTION_FIRST 4
+#define LIMIT_FRACTION 8
 #define LIMITED_BYTES_MIN (2 * MIB)
 /* The metadata of a region full of the smallest blocks is a fifteenth of it. */
 #define META_FRACTION 12
@@ -134,7 +136,7 @@ static size_t reserve_bytes_wanted(size_t needed_bytes)
 	size_t wanted;
 
 	if (limit != UINT64_MAX)
-		wanted = max_size(limit / LIMIT_FRACTION, LIMITED_BYTES_MIN);
+		wanted = max_size(limit / (region_count() == 0 ? LIMIT_FRACTION_FIRST : LIMIT_FRACTION), LIMITED_BYTES_MIN);
 	else
 		wanted = max_size(RESERVE_BYTES_MIN, min_size(os_memory_bytes() * MEMORY_MULTIPLE, RESERVE_BYTES_MAX));
 	return ROUND_UP(max_size(wanted, needed_bytes), UNIT_BYTES);

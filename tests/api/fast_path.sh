@@ -69,11 +69,11 @@ fi
 for function in malloc:20 free:36; do
 	most=${function#*:}
 	function=${function%:*}
-	ok "$function: at most $most instructions" test "$(value $function instructions)" -le "$most"
-	ok "$function: at least 10 were seen" test "$(value $function instructions)" -ge 10
-	is "$(value $function calls)" 0 "$function: no call"
-	is "$(value $function pushes)" 0 "$function: nothing is saved on the stack"
-	is "$(value $function locks)" 0 "$function: no locked instruction"
-	is "$(value $function ends)" ret "$function: ends by ret"
+	ok "$function: at most $most instructions" test "$(value "$function" instructions)" -le "$most"
+	ok "$function: at least 10 were seen" test "$(value "$function" instructions)" -ge 10
+	is "$(value "$function" calls)" 0 "$function: no call"
+	is "$(value "$function" pushes)" 0 "$function: nothing is saved on the stack"
+	is "$(value "$function" locks)" 0 "$function: no locked instruction"
+	is "$(value "$function" ends)" ret "$function: ends by ret"
 done
 done_testing

@@ -21,7 +21,7 @@ run() {
 	VERDICT_PRELOAD=$preload timeout 60 "$scratch/verdict" "$scratch/$1" "${@:2}"
 }
 
-double_free="double free: the block was freed before and not handed out again|double-free"
+double_free="double free: the block is free already (freed before, or never handed out)|double-free"
 freed_memory="pointer to freed memory: its block was freed before, or never handed out|freed-memory"
 interior="pointer to the inside of a block, not to its start|interior-pointer"
 never="pointer that was never handed out|never-allocated"
@@ -84,8 +84,14 @@ expected() {
 	echo "  meaning  doc/errors.md#${2#*|}"
 }
 
+# function_of CALL MODE: the name that a report gives.
 function_of() {
-	[ "$1" = usable ] && echo malloc_usable_size || echo "$1"
+	case $2-$1 in
+	preloaded-usable) echo malloc_usable_size ;;
+	preloaded-*) echo "$1" ;;
+	core-usable) echo quarry_usable_size ;;
+	*) echo "quarry_$1" ;;
+	esac
 }
 
 # Row 0: a program that only aborts is no report.
@@ -98,7 +104,7 @@ for mode in core preloaded; do
 	for ((i = 0; i < ${#table[@]}; i += 3)); do
 		for call in free realloc usable; do
 			is "$(run $mode "${table[i]}" $call)" \
-			   "$(expected "$(function_of $call)" "${table[i + 1]}" "${table[i + 2]}")" \
+			   "$(expected "$(function_of $call $mode)" "${table[i + 1]}" "${table[i + 2]}")" \
 			   "$mode: $call: ${table[i]}"
 		done
 	done
@@ -106,12 +112,12 @@ done
 
 # A block of the C library's: nobody to forward it to in the core; forwarded, ignored or reported when preloaded.
 for call in free realloc usable; do
-	function=$(function_of $call)
-	report=$(expected "$function" "$foreign" "")
-	is "$(run core libc_block $call)" "$report" "core: $call of libc's block"
+	report=$(expected "$(function_of $call preloaded)" "$foreign" "")
+	core_report=$(expected "$(function_of $call core)" "$foreign" "")
+	is "$(run core libc_block $call)" "$core_report" "core: $call of libc's block"
 	is "$(run preloaded libc_block $call)" $'ended: exit 0\nwrites: 0' "preloaded: $call of libc's block goes to libc"
 	is "$(QUARRY_OPTIONS=foreign=abort run preloaded libc_block $call)" "$report" "foreign=abort: $call of libc's block"
-	is "$(QUARRY_OPTIONS=foreign=abort run core libc_block $call)" "$report" "core, foreign=abort: $call"
+	is "$(QUARRY_OPTIONS=foreign=abort run core libc_block $call)" "$core_report" "core, foreign=abort: $call"
 done
 for mode in core preloaded; do
 	export QUARRY_OPTIONS=foreign=ignore

@@ -32,6 +32,13 @@ static void *make(void *argument)
 	return malloc(SMALL);
 }
 
+/* Too little for a heap of its own. */
+static void *make_shared(void *argument)
+{
+	(void)argument;
+	return malloc(SMALL);
+}
+
 static void *race(void *has_heap)
 {
 	if (has_heap != NULL)
@@ -50,35 +57,51 @@ static int by_address(const void *a, const void *b)
 	return (*left > *right) - (*left < *right);
 }
 
-/* Takes more blocks than the race's heaps held, checks that each is one, frees them. */
-static void check_heap(void)
+/* Takes blocks, more than the race's heaps held, checks that each is one, frees them. */
+static void check_blocks(int count)
 {
-	for (int i = 0; i < BLOCKS; i++)
+	for (int i = 0; i < count; i++)
 		memset(blocks[i] = malloc(SMALL), i, SMALL);
-	qsort(blocks, BLOCKS, sizeof(blocks[0]), by_address);
-	for (int i = 1; i < BLOCKS; i++)
+	qsort(blocks, (size_t)count, sizeof(blocks[0]), by_address);
+	for (int i = 1; i < count; i++)
 		if (blocks[i] == blocks[i - 1])
 			_exit(3);
-	for (int i = 0; i < BLOCKS; i++)
+	for (int i = 0; i < count; i++)
 		free(blocks[i]);
 }
 
-/* The block's owner is the one racer, a third thread that has ended, or nobody's own: the shared heap. */
+/* So few that they come from the shared heap. */
+static void *check_shared(void *argument)
+{
+	check_blocks(60);
+	return argument;
+}
+
+/* The block's owner is main, a third thread that has ended, or nobody: then it is of the shared heap, and two threads race
+ * that have no heap of their own. */
 static void round_in_child(int kind)
 {
-	pthread_t thread;
+	pthread_t thread, other;
 
 	alarm(60);
-	if (kind == 1) {
-		pthread_create(&thread, NULL, make, NULL);
+	own_heap(NULL);
+	if (kind != 0) {
+		pthread_create(&thread, NULL, kind == 1 ? make : make_shared, NULL);
 		pthread_join(thread, &block);
 	} else {
 		block = malloc(SMALL);
 	}
 	pthread_create(&thread, NULL, race, kind == 2 ? NULL : &ready);
-	race(&ready);
+	if (kind == 2) {
+		pthread_create(&other, NULL, race, NULL);
+		pthread_join(other, NULL);
+	} else {
+		race(&ready);
+	}
 	pthread_join(thread, NULL);
-	check_heap();
+	pthread_create(&thread, NULL, check_shared, NULL);
+	pthread_join(thread, NULL);
+	check_blocks(BLOCKS);
 	_exit(0);
 }
 

@@ -28,6 +28,7 @@ compile_hello() {
 }
 for mib in 64 128 256; do
 	is "$(limited $mib true; echo $?)" 0 "$mib MiB: true"
+	# shellcheck disable=SC2016 # expanded there
 	is "$(limited $mib sh -c 'echo $((6 * 7))')" 42 "$mib MiB: sh"
 	if [ "$(plain $mib python3 -c 'print(sum(range(1000)))')" = 499500 ]; then
 		is "$(limited $mib python3 -c 'print(sum(range(1000)))')" 499500 "$mib MiB: python3"

@@ -57,6 +57,7 @@ int answer(void)
 	return ((int (*)(void))dlsym(library, "sub_answer"))();
 }
 END
+# shellcheck disable=SC2016 # the loader's variable
 compile -fPIC -shared "$scratch/caller.c" -o "$scratch/caller.so" -Wl,-rpath,'$ORIGIN/sub'
 is "$(timeout 100 "$scratch/open" run-path "$scratch/caller.so" 2>&1)" good "(a run path serves without Quarry)"
 is "$(preloaded "$scratch/open" run-path "$scratch/caller.so")" good "dlopen finds a library on its caller's run path"

@@ -114,6 +114,7 @@ fi
 
 seq 1 200000 | awk '{ print $1 * 7919 % 200003, "line", $1 }' >numbers
 same "sort, with threads" sort sh -c 'sort -n --parallel=4 -S 2M numbers | sha256sum'
+# shellcheck disable=SC2016 # awk's
 same "awk" awk awk '{ count[$1 % 1000] = count[$1 % 1000] " " $3 } END { for (i = 0; i < 1000; i++) print length(count[i]) }' numbers
 mkdir tree && (cd tree && split -l 500 ../numbers)
 same "tar, gzip" tar sh -c 'tar -C tree --sort=name --mtime=2020-01-01 --owner=0 --group=0 -cf - . | gzip -n | sha256sum; tar -cf - tree | tar -tf - | wc -l'

@@ -46,9 +46,9 @@ static void give_all(void **last)
 int main(int argc, char **argv)
 {
 	size_t limit = argc > 1 ? strtoul(argv[1], NULL, 10) * 1024 : 0;
-	/* The last: half a region. What is larger than a region may not be had again once small blocks have used up the
+	/* The last: two to a region. What is larger than a region may not be had again once small blocks have used up the
 	 * address space: regions stay. */
-	const size_t sizes[] = { 24, 100, 3000, 30000, 100000, limit / 32 };
+	const size_t sizes[] = { 24, 100, 3000, 30000, 100000, limit / 40 };
 
 	for (int round = 0; round < 3; round++) {
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

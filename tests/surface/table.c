@@ -237,6 +237,11 @@ static void parameters(void)
 	NUMBER(mallopt(M_MMAP_MAX, 0));
 	NUMBER(mallopt(M_MXFAST, 64));
 	NUMBER(mallopt(M_MXFAST, 0));
+	NUMBER(mallopt(M_MXFAST, 100000));
+	NUMBER(mallopt(M_MXFAST, 160));
+	NUMBER(mallopt(M_MXFAST, 161));
+	NUMBER(mallopt(M_MXFAST, -1));
+	NUMBER(mallopt(4711, 3));
 	NUMBER(mallopt(M_CHECK_ACTION, 3));
 	NUMBER(mallopt(M_PERTURB, 0));
 	NUMBER(mallopt(M_ARENA_TEST, 2));

@@ -1,0 +1,141 @@
+/* What the tests of the core share: how much to do, random numbers that can be repeated, children that are waited for,
+ * and a check for threads and children, where cmocka's asserts can't be used. */
+#ifndef QUARRY_TESTS_MODEL_SUPPORT_H
+#define QUARRY_TESTS_MODEL_SUPPORT_H
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "base/compiler.h"
+
+/* Ends the process unless it holds: for threads, children, and inside of callbacks. */
+#define MUST(condition) \
+	do { \
+		if (!(condition)) { \
+			fprintf(stderr, "# %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			abort(); \
+		} \
+	} while (0)
+
+/* ThreadSanitizer has limits of its own: a child of a program with threads can't start any, and in the last round of a
+ * thread's destructors it has forgotten the thread. */
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+#ifndef THREAD_SANITIZED
+#define THREAD_SANITIZED 0
+#endif
+
+/* How many times slower than usual everything is: sanitizers, valgrind. */
+static inline unsigned slowdown(void)
+{
+	const char *text = getenv("QUARRY_TEST_SLOWDOWN");
+	unsigned factor = text != NULL ? (unsigned)atoi(text) : 1;
+
+	return factor > 0 ? factor : 1;
+}
+
+/* How often to do what is done `native` times at full speed, at least `least` times. */
+static inline size_t rounds(size_t native, size_t least)
+{
+#ifdef QUARRY_DEBUG
+	native /= 8;            /* every step checks the invariants */
+#endif
+	return max_size(native / slowdown(), least);
+}
+
+/* The same value, of which the compiler knows nothing: it warns of sizes that no object can have. */
+static inline size_t hide(size_t value)
+{
+	__asm__("" : "+r"(value));
+	return value;
+}
+
+/* Xorshift64*, one state per thread that draws. */
+struct random {
+	uint64_t state;
+};
+
+/* The seed is said, so that a failure can be repeated: QUARRY_TEST_SEED overrides it. */
+static inline struct random random_start(uint64_t seed)
+{
+	const char *text = getenv("QUARRY_TEST_SEED");
+
+	if (text != NULL)
+		seed = strtoull(text, NULL, 0);
+	print_message("# seed %ju\n", (uintmax_t)seed);
+	return (struct random){ .state = seed * 0x9e3779b97f4a7c15u | 1 };
+}
+
+static inline uint64_t random_next(struct random *random)
+{
+	random->state ^= random->state >> 12;
+	random->state ^= random->state << 25;
+	random->state ^= random->state >> 27;
+	return random->state * 0x2545f4914f6cdd1du;
+}
+
+/* In [0, bound). */
+static inline size_t random_below(struct random *random, size_t bound)
+{
+	return (size_t)((random_next(random) >> 11) % bound);
+}
+
+/* Runs `body` in a child, its standard error going to `error` (may be NULL: not caught), and returns its wait status;
+ * the body's end is status 0. */
+static inline int child_run(void (*body)(void *argument), void *argument, char *error, size_t capacity)
+{
+	int ends[2];
+	int status;
+	size_t length = 0;
+
+	fflush(NULL);
+	assert_int_equal(pipe(ends), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (error != NULL)
+			dup2(ends[1], STDERR_FILENO);
+		/* cmocka's handlers would go on with the next test. */
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
+		body(argument);
+		_exit(0);
+	}
+	close(ends[1]);
+	while (error != NULL && length + 1 < capacity) {
+		ssize_t got = read(ends[0], error + length, capacity - 1 - length);
+		if (got <= 0)
+			break;
+		length += (size_t)got;
+	}
+	if (error != NULL)
+		error[length] = 0;
+	close(ends[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return status;
+}
+
+#define ASSERT_EXITED(status) \
+	do { \
+		int status_ = (status); \
+		if (!WIFEXITED(status_) || WEXITSTATUS(status_) != 0) \
+			fail_msg("the child ended with wait status %#x", (unsigned)status_); \
+	} while (0)
+
+#endif

@@ -1,0 +1,223 @@
+/* Giving free spans' memory back: how much, when, and whether it says the truth. */
+#include "model/support.h"
+
+#include <time.h>
+
+#include "os/os.h"
+#include "space/purge.h"
+#include "space/region.h"
+#include "space/span.h"
+
+#define HOUR_MS 3600000
+
+/* Free spans of `count` times `units` units, a unit in use between them, all touched. */
+static void make_dirty(size_t count, size_t units)
+{
+	struct span_range ranges[64], walls[64];
+
+	MUST(count <= 64);
+	lock_take(&space_lock);
+	for (size_t i = 0; i < count; i++) {
+		MUST(span_take(units, UNIT_BYTES, &ranges[i]) && span_take(1, UNIT_BYTES, &walls[i]));
+		span_forget_dirty(ranges[i].start, units);
+	}
+	lock_release(&space_lock);
+	for (size_t i = 0; i < count; i++)
+		memset((void *)ranges[i].start, 0xff, units * UNIT_BYTES);
+	lock_take(&space_lock);
+	for (size_t i = 0; i < count; i++)
+		span_release(ranges[i].start, units, true);
+	for (size_t i = 0; i < count; i++)
+		span_release(walls[i].start, 1, false);
+	lock_release(&space_lock);
+}
+
+static size_t dirty_bytes(void)
+{
+	return span_dirty_units() * UNIT_BYTES;
+}
+
+static size_t resident(void)
+{
+	return os_resident_bytes((void *)region_first.base, region_first.committed_bytes);
+}
+
+static void assert_valid(void)
+{
+	lock_take(&space_lock);
+	bool valid = span_is_valid();
+	lock_release(&space_lock);
+	assert_true(valid);
+}
+
+static void test_nothing_is_dirty(void **state UNUSED)
+{
+	assert_int_equal(purge_all(0), 0);
+	purge_tick();
+	assert_int_equal(purge_figures().purge_count, 0);
+}
+
+static void test_all(void **state UNUSED)
+{
+	purge_configure(1024 * MIB, HOUR_MS);
+	make_dirty(20, 13);
+	size_t before = resident();
+	struct purge_figures figures = purge_figures();
+
+	assert_int_equal(dirty_bytes(), 20 * 13 * UNIT_BYTES);
+	assert_int_equal(purge_all(0), 20 * 13 * UNIT_BYTES);
+	assert_int_equal(dirty_bytes(), 0);
+	assert_int_equal(before - resident(), 20 * 13 * UNIT_BYTES);
+	assert_int_equal(purge_figures().purged_bytes - figures.purged_bytes, 20 * 13 * UNIT_BYTES);
+	assert_true(purge_figures().purge_count > figures.purge_count);
+	assert_int_equal(purge_all(0), 0);
+	assert_valid();
+	/* It reads as zero now. */
+	for (size_t at = 0; at < region_first.committed_bytes; at += 4096)
+		assert_int_equal(*(char *)(region_first.base + at), 0);
+}
+
+/* What is dirty but was not touched counts as what it is: not there. */
+static void test_counts_what_was_there(void **state UNUSED)
+{
+	struct span_range range;
+
+	lock_take(&space_lock);
+	assert_true(span_take(10, UNIT_BYTES, &range));
+	span_forget_dirty(range.start, 10);
+	lock_release(&space_lock);
+	os_purge((void *)range.start, range.units * UNIT_BYTES);
+	((char *)range.start)[5 * UNIT_BYTES] = 1;
+	lock_take(&space_lock);
+	span_release(range.start, 10, true);
+	lock_release(&space_lock);
+	assert_int_equal(purge_all(0), os_page_bytes());
+}
+
+static void test_keeps(void **state UNUSED)
+{
+	make_dirty(10, 16);
+	size_t before = resident();
+	size_t said = purge_all(6 * 16 * UNIT_BYTES);
+
+	assert_int_equal(said, 4 * 16 * UNIT_BYTES);
+	assert_int_equal(before - resident(), said);
+	assert_int_equal(dirty_bytes(), 6 * 16 * UNIT_BYTES);
+	assert_int_equal(purge_all(6 * 16 * UNIT_BYTES), 0);
+	assert_int_equal(purge_all(0), 6 * 16 * UNIT_BYTES);
+}
+
+/* Ticks bring what is dirty down to what may be retained, and no further. */
+static void test_retain(void **state UNUSED)
+{
+	purge_configure(8 * MIB, HOUR_MS);
+	assert_false(purge_exceeds(8 * MIB));
+	assert_true(purge_exceeds(8 * MIB + 1));
+	make_dirty(40, 32);
+	assert_int_equal(dirty_bytes(), 80 * MIB);
+	for (size_t i = 0; i < 200 && dirty_bytes() > 8 * MIB; i++) {
+		size_t before = dirty_bytes();
+		purge_tick();
+		assert_true(dirty_bytes() < before);
+		assert_true(before - dirty_bytes() <= 16 * MIB);
+	}
+	assert_int_equal(dirty_bytes(), 8 * MIB);
+	for (size_t i = 0; i < 100; i++)
+		purge_tick();
+	assert_int_equal(dirty_bytes(), 8 * MIB);
+	purge_set_retain(2 * MIB);
+	for (size_t i = 0; i < 100; i++)
+		purge_tick();
+	assert_int_equal(dirty_bytes(), 2 * MIB);
+	assert_int_equal(purge_all(0), 2 * MIB);
+	assert_valid();
+}
+
+static void test_no_decay_is_at_once(void **state UNUSED)
+{
+	purge_configure(1024 * MIB, 0);
+	assert_true(purge_exceeds(1));
+	make_dirty(4, 10);
+	for (size_t i = 0; i < 10; i++)
+		purge_tick();
+	assert_int_equal(dirty_bytes(), 0);
+	assert_valid();
+}
+
+static void sleep_ms(long milliseconds)
+{
+	struct timespec pause = { .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+/* What has lain for longer than the decay goes; however slow the machine is, not before two ticks have passed. */
+static void test_decay(void **state UNUSED)
+{
+	purge_configure(1024 * MIB, 200);
+	make_dirty(6, 20);
+	uint64_t start = os_now_ms();
+	while (dirty_bytes() > 0) {
+		assert_true(os_now_ms() - start < 120000);
+		sleep_ms(10);
+		purge_tick();
+	}
+	assert_true(os_now_ms() - start >= 90);
+	assert_valid();
+}
+
+/* What was used in between is young again. */
+static void test_use_stops_decay(void **state UNUSED)
+{
+	struct span_range range;
+
+	purge_configure(1024 * MIB, HOUR_MS);
+	make_dirty(1, 20);
+	lock_take(&space_lock);
+	span_age();
+	assert_non_null(span_find_dirty(true));
+	assert_true(span_take(20, UNIT_BYTES, &range));
+	span_forget_dirty(range.start, 20);
+	span_release(range.start, 20, true);
+	assert_null(span_find_dirty(true));
+	assert_non_null(span_find_dirty(false));
+	lock_release(&space_lock);
+	purge_all(0);
+}
+
+/* A range in use: its memory goes, and is counted. */
+static void test_range(void **state UNUSED)
+{
+	struct span_range range;
+	struct purge_figures before = purge_figures();
+
+	lock_take(&space_lock);
+	assert_true(span_take(2, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	memset((void *)range.start, 1, 2 * UNIT_BYTES);
+	assert_int_equal(purge_range((void *)range.start, UNIT_BYTES), 0);
+	assert_int_equal(((char *)range.start)[100], 0);
+	assert_int_equal(((char *)range.start)[UNIT_BYTES], 1);
+	assert_int_equal(purge_figures().purged_bytes - before.purged_bytes, UNIT_BYTES);
+	assert_int_equal(purge_figures().purge_count - before.purge_count, 1);
+	assert_true(purge_range((void *)(range.start + 1), UNIT_BYTES) < 0);
+	assert_int_equal(purge_figures().purge_count - before.purge_count, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_is_dirty),
+		/* Before any other tick: the next one is due after what the decay was then. */
+		cmocka_unit_test(test_decay),
+		cmocka_unit_test(test_all),
+		cmocka_unit_test(test_counts_what_was_there),
+		cmocka_unit_test(test_keeps),
+		cmocka_unit_test(test_retain),
+		cmocka_unit_test(test_no_decay_is_at_once),
+		cmocka_unit_test(test_use_stops_decay),
+		cmocka_unit_test(test_range),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

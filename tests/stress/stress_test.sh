@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The stress programs: each checks itself and ends with 0.
+. "${QUARRY_SOURCE:-$(dirname "$0")/../..}/tests/tap.sh"
+
+milliseconds=$((${QUARRY_TEST_STRESS_MS:-1500}))
+
+for program in fork_storm thread_churn producer_consumer; do
+	ok "$program" "$QUARRY_BUILD/tests/stress/$program" "$milliseconds"
+done
+
+done_testing
