@@ -55,9 +55,8 @@ PUBLIC int malloc_info(int options, FILE *stream)
 	return options != 0 ? EINVAL : info_write_xml(stream);
 }
 
-/* What glibc refuses: above these. */
+/* What glibc refuses: above this. */
 #define MXFAST_MAX ((int)(80 * sizeof(size_t) / 4))
-#define MMAP_THRESHOLD_MAX (32 << 20)
 
 /* 1: accepted, 0: out of range; as glibc says, also to parameters that nobody knows. M_TRIM_THRESHOLD is the bytes of
  * free spans that may stay resident. The others describe parts that Quarry doesn't have (arenas, fast bins, a
@@ -70,8 +69,6 @@ PUBLIC int mallopt(int parameter, int value)
 		return 1;
 	case M_MXFAST:
 		return value >= 0 && value <= MXFAST_MAX;
-	case M_MMAP_THRESHOLD:
-		return value <= MMAP_THRESHOLD_MAX;
 	default:
 		return 1;
 	}

@@ -22,7 +22,7 @@ static size_t drop_slab_pages(void)
 			if (slab->kind != SPAN_SLAB || slab->start != address || !claim_try(slab))
 				continue;
 			/* Under the claim it can't be released; but it may have been before. */
-			if (slab->kind == SPAN_SLAB && region_span(region, slab->start) == slab)
+			if (slab->kind == SPAN_SLAB && slab->start == address && region_span(region, address) == slab)
 				dropped += slab_drop_pages(slab);
 			claim_release(slab);
 		}

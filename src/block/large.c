@@ -27,6 +27,11 @@ static struct span *retired;            /* under space_lock */
 static size_t colour_counter;           /* under space_lock */
 static _Atomic uint64_t moved_bytes;
 
+/* Each block that was moved is a VMA of its own, and splits another: with more than this many, further ones are copied.
+ * vm.max_map_count is 65,530 and belongs to the program as well. */
+#define MOVED_MAX 4096
+static _Atomic uint32_t moved_count;
+
 static struct span *header_take(void)
 {
 	struct span *large = retired;
@@ -166,7 +171,7 @@ void *large_make(size_t bytes, size_t alignment, bool zeroed)
 
 /* Units of a large block that it no longer needs go back: by a fresh mapping if they came by mremap (their VMA would
  * never merge again), at once if they are more than may be retained. */
-static void units_release(uintptr_t start, size_t units, bool moved)
+static void units_release(uintptr_t start, size_t units, size_t mapped_units, bool moved)
 {
 	bool dirty = true;
 
@@ -175,14 +180,16 @@ static void units_release(uintptr_t start, size_t units, bool moved)
 	else if (purge_exceeds(units * UNIT_BYTES))
 		dirty = purge_range((void *)start, units * UNIT_BYTES) != 0;
 	lock_take(&space_lock);
-	span_release(start, units, dirty);
+	span_release_mapped(start, units, mapped_units, dirty);
 	lock_release(&space_lock);
 }
 
 void large_release(struct span *large)
 {
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	units_release(large->start, large->units, large->moved);
+	units_release(large->start, large->units, 1, large->moved);
+	if (large->moved)
+		atomic_fetch_sub_explicit(&moved_count, 1, memory_order_relaxed);
 	lock_take(&space_lock);
 	header_retire(large);
 	lock_release(&space_lock);
@@ -200,7 +207,7 @@ static void shrink(struct span *large, size_t bytes)
 	large->units = keep;
 	lock_release(&space_lock);
 	if (tail_units > 0)
-		units_release(large->start + keep * UNIT_BYTES, tail_units, large->moved);
+		units_release(large->start + keep * UNIT_BYTES, tail_units, 0, large->moved);
 }
 
 bool large_resize_in_place(struct span *large, size_t bytes)
@@ -239,9 +246,10 @@ void *large_move(struct span *large, size_t bytes)
 	size_t moving = large->units * UNIT_BYTES;
 	struct span_range range;
 
-	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
-	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES)
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES ||
+	    atomic_load_explicit(&moved_count, memory_order_relaxed) >= MOVED_MAX)
 		return NULL;
+	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
 	lock_take(&space_lock);
 	struct span *target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
 	if (target != NULL)
@@ -249,14 +257,18 @@ void *large_move(struct span *large, size_t bytes)
 	lock_release(&space_lock);
 	if (target == NULL)
 		return NULL;
-	bool done = os_move((void *)large->start, (void *)target->start, moving) == 0;
-	lock_take(&space_lock);
-	if (!done) {
-		span_release(range.start, range.units, true);
+	if (os_move((void *)large->start, (void *)target->start, moving) != 0) {
+		/* A hole must never be handed out: without a mapping the span stays out of use. */
+		bool whole = os_remap_fresh((void *)range.start, range.units * UNIT_BYTES) == 0;
+		lock_take(&space_lock);
+		if (whole)
+			span_release_mapped(range.start, range.units, 0, false);
 		header_retire(target);
 		lock_release(&space_lock);
 		return NULL;
 	}
+	atomic_fetch_add_explicit(&moved_count, 1, memory_order_relaxed);
+	lock_take(&space_lock);
 	target->moved = true;
 	void *block = publish(target);
 	lock_release(&space_lock);
@@ -266,7 +278,9 @@ void *large_move(struct span *large, size_t bytes)
 	bool dirty = large->moved && os_remap_fresh((void *)large->start, moving) != 0;
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
 	lock_take(&space_lock);
-	span_release(large->start, large->units, dirty);
+	if (large->moved)
+		atomic_fetch_sub_explicit(&moved_count, 1, memory_order_relaxed);
+	span_release_mapped(large->start, large->units, 1, dirty);
 	header_retire(large);
 	lock_release(&space_lock);
 	return block;

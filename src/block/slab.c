@@ -26,7 +26,8 @@ static size_t colour_next(const struct size_class *size_class)
 {
 	size_t count = colour_counter++;
 	size_t lines = count % (size_class->colour_lines + 1u);
-	size_t pages = size_class->size > PAGE_COLOUR_BYTES ? count % PAGE_COLOURS : 0;
+	bool coloured = size_class->colour_lines > 0;
+	size_t pages = coloured && size_class->size > PAGE_COLOUR_BYTES ? count % PAGE_COLOURS : 0;
 
 	return lines * CACHE_LINE_BYTES + pages * PAGE_COLOUR_BYTES;
 }
@@ -58,26 +59,37 @@ static struct span *header_make(unsigned class_index)
 	return slab;
 }
 
+/* A header of the class whose claim the caller holds from now on. Retired ones whose claim is taken are passed by: a
+ * trim has claimed them as slabs, and is about to see that they no longer are. */
+static struct span *header_take(unsigned class_index)
+{
+	for (struct span **link = &retired[class_index]; *link != NULL; link = &(*link)->list.next) {
+		struct span *slab = *link;
+		if (claim_try(slab)) {
+			*link = slab->list.next;
+			return slab;
+		}
+	}
+	struct span *slab = header_make(class_index);
+	if (slab != NULL)
+		CHECK(claim_try(slab));
+	return slab;
+}
+
 struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine)
 {
 	const struct size_class *size_class = &size_classes[class_index];
 	struct span_range range;
 
 	lock_take(&space_lock);
-	struct span *slab = retired[class_index];
-	if (slab == NULL)
-		slab = header_make(class_index);
-	else
-		retired[class_index] = slab->list.next;
+	struct span *slab = header_take(class_index);
 	if (slab != NULL && !span_take(size_class->units, UNIT_BYTES, &range)) {
 		slab->list.next = retired[class_index];
 		retired[class_index] = slab;
+		claim_release(slab);
 		slab = NULL;
 	}
 	if (slab != NULL) {
-		/* A trim may have claimed the header when it was a slab's, and is about to see that it no longer is. */
-		while (!claim_try(slab))
-			cpu_relax();
 		span_forget_dirty(range.start, range.units);
 		slab->base = range.start + (slab->base - slab->start);
 		slab->start = range.start;

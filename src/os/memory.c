@@ -11,6 +11,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 #ifndef SYS_mseal
 #define SYS_mseal 462
 #endif
@@ -60,7 +63,12 @@ int os_seal(void *address, size_t bytes)
 
 int os_purge(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+	int error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+
+	/* What somebody has locked wants another word for the same. */
+	if (error == -EINVAL)
+		error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED_LOCKED);
+	return error;
 }
 
 int os_remap_fresh(void *address, size_t bytes)
@@ -83,18 +91,29 @@ static int move_one(void *from, void *to, size_t bytes)
 	return syscall_failed(result) ? (int)result : 0;
 }
 
-/* Moves what it can from the start and stores how much in *moved. EFAULT means that the range crosses from one VMA to
- * another: halves are tried, so a boundary costs two failing calls per power of two between it and a page. */
+/* Whether the range lies in one VMA. Asks for a page more without moving, which fails with EFAULT exactly if not; the
+ * failing move itself would say so as well, but before Linux 6.17 only after it has unmapped the target, and another
+ * thread's mmap may fall into that hole. */
+static bool in_one_mapping(char *from, size_t bytes)
+{
+	size_t page = os_page_bytes();
+	long result = SYSCALL4(SYS_mremap, from, bytes, bytes + page, 0);
+
+	if (!syscall_failed(result))
+		os_unmap(from + bytes, page);
+	return result != -EFAULT;
+}
+
+/* Moves what it can from the start and stores how much in *moved. A range that crosses from one VMA to another is
+ * tried by halves, so a boundary costs two calls per power of two between it and a page. */
 static int move_pieces(char *from, char *to, size_t bytes, size_t *moved)
 {
-	int error = move_one(from, to, bytes);
-
-	if (error == 0) {
-		*moved += bytes;
-		return 0;
-	}
-	if (error != -EFAULT || bytes <= os_page_bytes())
+	if (bytes <= os_page_bytes() || in_one_mapping(from, bytes)) {
+		int error = move_one(from, to, bytes);
+		*moved += error == 0 ? bytes : 0;
 		return error;
+	}
+	int error;
 	size_t half = ROUND_UP(bytes / 2, os_page_bytes());
 	error = move_pieces(from, to, half, moved);
 	if (error == 0)

@@ -31,7 +31,7 @@ int os_purge(void *address, size_t bytes);
 int os_remap_fresh(void *address, size_t bytes);
 /* Moves the pages of [from, from+bytes) to `to`, replacing what is mapped there; `from` stays mapped and reads as
  * zeros (mremap with MREMAP_DONTUNMAP, Linux 5.7). A source of several VMAs is moved piece by piece. On failure
- * nothing is moved. The ranges must not overlap. */
+ * nothing is moved, but the target may be unmapped: os_remap_fresh makes it whole. The ranges must not overlap. */
 int os_move(void *from, void *to, size_t bytes);
 void os_unmap(void *address, size_t bytes);
 /* How many bytes of the range are resident (mincore); all of them if the kernel doesn't tell. */

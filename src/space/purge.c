@@ -12,6 +12,7 @@
 #include "space/span.h"
 
 #define PURGE_STEP_BYTES (16 * MIB)
+#define PURGE_STEP_RUNS 32
 #define TICKS_PER_DECAY 2
 /* Slow paths between two looks at the clock. */
 #define CALLS_PER_LOOK 16
@@ -85,28 +86,35 @@ bool purge_exceeds(size_t bytes)
 	return LOAD(decay_ms) == 0 || bytes > retained_max();
 }
 
-/* One step: takes dirty units out of the free spans, drops their memory without a lock, puts them back clean. Returns
- * how many bytes, 0 if there was nothing to take or the kernel refused. */
-static size_t purge_step(bool aged_only, bool count_resident, size_t max_bytes, size_t *resident)
+/* One step: takes runs of dirty units out of the free spans, drops their memory without a lock, puts them back clean.
+ * Returns how many bytes, 0 if there was nothing to take or the kernel refused. */
+static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 {
-	struct span_range range;
+	struct span_range ranges[PURGE_STEP_RUNS];
+	size_t count = 0;
+	size_t units_left = max_size(max_bytes >> UNIT_LOG2, 1);
+	size_t purged = 0;
+	struct span *span;
 
 	lock_take(&space_lock);
-	struct span *span = span_find_dirty(aged_only);
-	bool found = span != NULL && span_take_dirty(span, aged_only, max_size(max_bytes >> UNIT_LOG2, 1), &range);
+	while (count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only)) != NULL &&
+	       span_take_dirty(span, aged_only, units_left, &ranges[count]))
+		units_left -= ranges[count++].units;
 	lock_release(&space_lock);
-	if (!found)
-		return 0;
 
-	size_t bytes = range.units * UNIT_BYTES;
-	if (count_resident)
-		*resident += os_resident_bytes((void *)range.start, bytes);
-	int error = purge_range((void *)range.start, bytes);
-
+	for (size_t i = 0; i < count; i++) {
+		size_t bytes = ranges[i].units * UNIT_BYTES;
+		if (resident != NULL)
+			*resident += os_resident_bytes((void *)ranges[i].start, bytes);
+		bool refused = purge_range((void *)ranges[i].start, bytes) != 0;
+		ranges[i].dirty_units = refused ? ranges[i].units : 0;
+		purged += refused ? 0 : bytes;
+	}
 	lock_take(&space_lock);
-	span_release(range.start, range.units, error != 0);
+	for (size_t i = 0; i < count; i++)
+		span_release_mapped(ranges[i].start, ranges[i].units, 0, ranges[i].dirty_units > 0);
 	lock_release(&space_lock);
-	return error == 0 ? bytes : 0;
+	return purged;
 }
 
 static size_t dirty_bytes(void)
@@ -131,29 +139,28 @@ void purge_tick(void)
 	peak_update(false);
 	if (dirty == 0)
 		return;
-	if (UNLIKELY(LOAD(calls_to_skip) > 0)) {
-		STORE(calls_to_skip, LOAD(calls_to_skip) - 1);
+	uint32_t skip = LOAD(calls_to_skip);
+	if (UNLIKELY(skip > 0)) {
+		STORE(calls_to_skip, skip - 1);
 		return;
 	}
 	uint64_t retain = retained_max();
 	if (dirty > retain) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
-		if (purge_step(true, false, excess, NULL) == 0)
-			purge_step(false, false, excess, NULL);
+		if (purge_step(true, NULL, excess) == 0)
+			purge_step(false, NULL, excess);
 		return;
 	}
 	/* Counted without care for other threads: only how often matters. */
 	uint32_t calls = LOAD(calls);
 	STORE(calls, calls + 1);
-	if (calls % CALLS_PER_LOOK != 0)
-		return;
-	if (tick_is_due(os_now_ms())) {
+	if (calls % CALLS_PER_LOOK == 0 && tick_is_due(os_now_ms())) {
 		STORE(aged_left, true);
 		peak_update(true);
 	}
 	if (!LOAD(aged_left))
 		return;
-	if (purge_step(true, false, PURGE_STEP_BYTES, NULL) == 0) {
+	if (purge_step(true, NULL, PURGE_STEP_BYTES) == 0) {
 		STORE(aged_left, false);
 		lock_take(&space_lock);
 		span_age();
@@ -169,7 +176,7 @@ size_t purge_all(size_t keep_bytes)
 		size_t dirty = dirty_bytes();
 		if (dirty <= keep_bytes)
 			return resident;
-		if (purge_step(false, true, min_size(dirty - keep_bytes, PURGE_STEP_BYTES), &resident) == 0)
+		if (purge_step(false, &resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES)) == 0)
 			return resident;
 	}
 }

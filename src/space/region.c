@@ -96,8 +96,10 @@ void region_bits_set(uint64_t *bits, size_t first, size_t count)
 
 void region_bits_clear(uint64_t *bits, size_t first, size_t count)
 {
+	/* Untouched words stay so: they have no memory yet. */
 	FOR_EACH_WORD(first, count, word, mask)
-		bits[word] &= ~mask;
+		if ((bits[word] & mask) != 0)
+			bits[word] &= ~mask;
 }
 
 size_t region_bits_count(const uint64_t *bits, size_t first, size_t count)
@@ -234,14 +236,13 @@ static bool region_commit(struct region *region, size_t bytes)
 	return true;
 }
 
+/* Commits at least `units` more of a region that has room for them; a refusal comes from the kernel. */
 static bool region_extend(struct region *region, size_t units, uintptr_t *start, size_t *new_units)
 {
 	size_t committed = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
 	size_t needed = units * UNIT_BYTES;
 	size_t step = max_size(COMMIT_BYTES_MIN, min_size(committed / 8, COMMIT_BYTES_MAX));
 
-	if (needed > region->reserved_bytes - committed)
-		return false;
 	step = min_size(max_size(ROUND_DOWN(step, UNIT_BYTES), needed), region->reserved_bytes - committed);
 	if (!region_commit(region, step)) {
 		step = needed;
@@ -253,6 +254,11 @@ static bool region_extend(struct region *region, size_t units, uintptr_t *start,
 	return true;
 }
 
+static bool has_room(const struct region *region, size_t bytes)
+{
+	return bytes <= region->reserved_bytes - atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
+}
+
 bool region_grow(size_t units, struct region **region, uintptr_t *start, size_t *new_units)
 {
 	size_t needed_bytes;
@@ -262,8 +268,9 @@ bool region_grow(size_t units, struct region **region, uintptr_t *start, size_t 
 		return false;
 	for (size_t i = 0; i < region_count(); i++) {
 		*region = regions[i];
-		if (region_extend(*region, units, start, new_units))
-			return true;
+		/* Where there is room it is memory that is short: another region would not get any either. */
+		if (has_room(*region, needed_bytes))
+			return region_extend(*region, units, start, new_units);
 	}
 	*region = region_reserve(needed_bytes);
 	return *region != NULL && region_extend(*region, units, start, new_units);

@@ -270,13 +270,14 @@ bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
 	return true;
 }
 
-void span_release(uintptr_t start, size_t units, bool dirty)
+void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, bool dirty)
 {
 	struct region *region = region_of((void *)start);
 	size_t first = region_unit(region, start);
 
 	DCHECK(lock_is_held(&space_lock));
-	page_map_set(start, units, &span_nobody);
+	if (mapped_units > 0)
+		page_map_set(start, mapped_units, &span_nobody);
 	if (dirty)
 		region_bits_set(region->dirty, first, units);
 	else
@@ -333,22 +334,49 @@ static struct span_range dirty_run(const struct span *span, bool aged_only)
 	return run;
 }
 
-static struct span *find_dirty(struct span *root, bool aged_only)
+/* The free span that a unit lies in, NULL if it is in none: its descriptor is at its first unit, which is the nearest
+ * one below that shows a span. */
+static struct span *free_around(const struct region *region, size_t unit)
 {
-	while (root != NULL) {
-		if (!aged_only || dirty_run(root, true).units > 0)
-			return root;
-		struct span *found = find_dirty(root->tree.right, aged_only);
-		if (found != NULL)
-			return found;
-		root = root->tree.left;
+	for (size_t at = unit + 1; at-- > 0;) {
+		struct span *span = region_span(region, region->base + at * UNIT_BYTES);
+		if (span == &span_nobody)
+			continue;
+		return span->kind == SPAN_FREE && region_unit(region, span->start) + span->units > unit ? span : NULL;
 	}
 	return NULL;
 }
 
+/* Where the search for units to purge goes on, one place for each kind; under space_lock. */
+static struct {
+	size_t region;
+	size_t unit;
+} places[2];
+
 struct span *span_find_dirty(bool aged_only)
 {
-	return find_dirty(spans.dirty, aged_only);
+	/* Each region once, and the first one's beginning again. */
+	for (size_t tries = region_count() + 1; tries > 0;) {
+		size_t *index = &places[aged_only].region;
+		size_t *unit = &places[aged_only].unit;
+		struct region *region = region_at(*index < region_count() ? *index : 0);
+		size_t units = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed) >> UNIT_LOG2;
+		size_t run;
+		size_t found = region_bits_run(aged_only ? region->aged : region->dirty, *unit, units, true, &run);
+		if (found >= units) {
+			*index = *index + 1 < region_count() ? *index + 1 : 0;
+			*unit = 0;
+			tries--;
+			continue;
+		}
+		*unit = found;
+		struct span *span = free_around(region, found);
+		if (span != NULL)
+			return span;
+		/* In somebody's hands right now: being zeroed, or purged. */
+		*unit = found + run;
+	}
+	return NULL;
 }
 
 bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range)

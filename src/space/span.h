@@ -21,8 +21,13 @@ bool span_take(size_t units, size_t alignment, struct span_range *range);
  * place. */
 bool span_take_at(uintptr_t start, size_t units, struct span_range *range);
 
-/* Gives units back. dirty: they may hold something else than zeros. The page map is set to span_nobody. */
-void span_release(uintptr_t start, size_t units, bool dirty);
+/* Gives units back. dirty: they may hold something else than zeros. mapped_units: so many of the first have a descriptor
+ * in the page map, which is set to span_nobody; a large block of a TiB has one. */
+void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, bool dirty);
+static inline void span_release(uintptr_t start, size_t units, bool dirty)
+{
+	span_release_mapped(start, units, units, dirty);
+}
 
 /* Which units of a range that was just taken hold something else than zeros is known until this is called: walks the
  * runs of dirty units. Call span_forget_dirty when done. */

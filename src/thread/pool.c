@@ -22,6 +22,7 @@ struct lock pool_lock = LOCK_INIT(LOCK_RANK_HEAP_POOL);
 
 static struct {
 	struct heap *pooled;            /* by next_pooled, the last one given first */
+	struct heap *pooled_last;
 	struct heap *made;              /* by next_made, all there are */
 	_Atomic size_t pooled_count;
 	_Atomic size_t made_count;
@@ -67,6 +68,8 @@ static struct heap *heap_unpool(void)
 
 	if (heap != NULL) {
 		pool.pooled = heap->next_pooled;
+		if (pool.pooled == NULL)
+			pool.pooled_last = NULL;
 		add(&pool.pooled_count, (size_t)-1);
 	}
 	return heap;
@@ -77,7 +80,22 @@ static void heap_pool(struct heap *heap)
 	set_state(heap, HEAP_POOLED);
 	heap->next_pooled = pool.pooled;
 	pool.pooled = heap;
+	if (pool.pooled_last == NULL)
+		pool.pooled_last = heap;
 	add(&pool.pooled_count, 1);
+}
+
+/* The first pooled heap becomes the last, so that calls for help see all of them in turn. */
+static void pool_rotate(void)
+{
+	struct heap *first = pool.pooled;
+
+	if (first == pool.pooled_last)
+		return;
+	pool.pooled = first->next_pooled;
+	pool.pooled_last->next_pooled = first;
+	pool.pooled_last = first;
+	first->next_pooled = NULL;
 }
 
 struct heap *pool_take(void)
@@ -194,11 +212,11 @@ bool pool_help(struct heap *heap, unsigned class_index)
 		return false;
 	if (atomic_load_explicit(&pool.walking, memory_order_relaxed))
 		walk_step(WALK_UNITS, heap);
-	int looked = 0;
-	for (struct heap *from = pool.pooled; from != NULL && !found && looked < HELP_HEAPS; from = from->next_pooled) {
-		heap_drain(from);
-		found = from != heap && rob(from, heap, class_index);
-		looked++;
+	for (size_t looked = 0; looked < min_size(HELP_HEAPS, load(&pool.pooled_count)) && !found; looked++) {
+		heap_drain(pool.pooled);
+		found = rob(pool.pooled, heap, class_index);
+		if (!found)
+			pool_rotate();
 	}
 	lock_release(&pool_lock);
 	return found;

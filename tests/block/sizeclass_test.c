@@ -35,8 +35,10 @@ static void test_tables(void **state UNUSED)
 		/* One index for the byte after the last block, one below that the colour covers. */
 		assert_true(class->ledger_bytes > slab_bytes / class->size + 2);
 		assert_true(slab_bytes / class->size >= 15);
-		assert_in_range(class->magazine_max, 4, 128);
-		assert_true(class->colour_lines * CACHE_LINE_BYTES < slab_bytes / 15);
+		assert_in_range(class->magazine_max, 3, 127);
+		assert_true(is_power_of_two(class->magazine_max + 1u));
+		assert_true(class->colour_lines < 64);
+		assert_true(i < CLASS_FIRST_ALIGNED || class->colour_lines == 0);
 		assert_true(slab_bytes / class->size <= UINT16_MAX);
 	}
 }

@@ -17,6 +17,9 @@ static struct span *make(unsigned class_index)
 
 	assert_non_null(slab);
 	assert_true(slab_is_valid(slab));
+	/* It comes claimed, so that nobody is before its maker. */
+	assert_false(claim_try(slab));
+	claim_release(slab);
 	return slab;
 }
 
@@ -39,7 +42,9 @@ static void test_make(void **state UNUSED)
 		assert_int_equal(slab->owner, 4096);
 		assert_int_equal(slab->magazine, (uintptr_t)&magazine_place);
 		assert_int_equal(slab->units, class->units);
-		assert_true(colour <= class->colour_lines * CACHE_LINE_BYTES && IS_ALIGNED(colour, CACHE_LINE_BYTES));
+		/* Less than eight pages and a line each for what the table says. */
+		assert_true(colour < 8 * 4096 && IS_ALIGNED(colour, CACHE_LINE_BYTES));
+		assert_true(class->size > 4096 || colour <= class->colour_lines * CACHE_LINE_BYTES);
 		assert_true(IS_ALIGNED(first, low_bit(class->size) < 64 ? low_bit(class->size) : 64));
 		if (class_index >= CLASS_FIRST_ALIGNED)
 			assert_true(IS_ALIGNED(first, class->size));

@@ -128,7 +128,7 @@ for mode in core preloaded; do
 		is "$(run $mode $row usable | sort)" $'ended: exit 2\nmalloc_usable_size gave 0\nwrites: 0' \
 		   "$mode: foreign=ignore: malloc_usable_size is 0: $row"
 	done
-	is "$(run $mode at_once free)" "$(expected free "$double_free" "$small, free")" \
+	is "$(run $mode at_once free)" "$(expected "$(function_of free $mode)" "$double_free" "$small, free")" \
 	   "$mode: foreign=ignore: a double free is reported all the same"
 	unset QUARRY_OPTIONS
 

@@ -96,7 +96,7 @@ static void *fork_often(void *rounds)
 }
 
 /* Handlers that allocate and free, with blocks kept from one to the next. */
-static void *handler_block;
+static _Thread_local void *handler_block; /* several threads may fork at once */
 static void prepare(void)
 {
 	free(malloc(100));
