@@ -9,7 +9,7 @@
 
 /* Drops the pages of all slabs that hold only free blocks, whoever owns the slab: the claim is enough. A slab that is
  * released while we look is a header that waits for its next slab; its claim protects that as well. */
-static size_t drop_slab_pages(void)
+READS_STALE static size_t drop_slab_pages(void)
 {
 	size_t dropped = 0;
 

@@ -39,6 +39,14 @@
 #define LOAD_ONCE(object) (*(const __typeof__((__typeof__(object))0) *)(const void *)&(object))
 #endif
 
+/* Functions that look at a type-stable descriptor while others may be making it anew: what they read may be stale, is
+ * checked or harmless, and is not to be reported as a race. */
+#if defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define READS_STALE __attribute__((no_sanitize("thread")))
+#else
+#define READS_STALE
+#endif
+
 /* The structure that `member` at `pointer` belongs to. */
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 

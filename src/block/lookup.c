@@ -6,7 +6,7 @@
 
 /* The large block that a unit which shows nobody may be the inside of: its first unit is the nearest one below that
  * shows a span. */
-static struct span *large_around(const struct region *region, uintptr_t address)
+READS_STALE static struct span *large_around(const struct region *region, uintptr_t address)
 {
 	for (uintptr_t at = ROUND_DOWN(address, UNIT_BYTES); at > region->base;) {
 		at -= UNIT_BYTES;
@@ -18,7 +18,7 @@ static struct span *large_around(const struct region *region, uintptr_t address)
 	return NULL;
 }
 
-static struct place place_in_slab(struct span *slab, uintptr_t address)
+READS_STALE static struct place place_in_slab(struct span *slab, uintptr_t address)
 {
 	bool is_start;
 	size_t index = block_index(address - slab->base, size_classes[slab->class_index].multiplier, &is_start);
@@ -34,7 +34,7 @@ static struct place place_in_slab(struct span *slab, uintptr_t address)
 	return place;
 }
 
-struct place place_of(const void *pointer)
+READS_STALE struct place place_of(const void *pointer)
 {
 	uintptr_t address = (uintptr_t)pointer;
 	const struct region *region = region_of(pointer);
@@ -74,7 +74,7 @@ struct place place_of(const void *pointer)
 	return place;
 }
 
-bool live_block(const void *block, struct span **span, ledger_byte **state)
+READS_STALE bool live_block(const void *block, struct span **span, ledger_byte **state)
 {
 	bool is_start;
 

@@ -53,7 +53,9 @@ struct heap {
 	struct heap *next_made;         /* under pool_lock, set once */
 };
 
-HIDDEN extern const struct heap heap_empty;
+/* In read-only memory once relocated, but not const: compilers take what lies at an address computed from a constant
+ * object for constant too. */
+HIDDEN extern struct heap heap_empty;
 
 /* Initial-exec: one load of the offset, one of the value; 8 of the less than 16 bytes that leave us dlopen-able. */
 HIDDEN extern _Thread_local uintptr_t thread_heap_distance __attribute__((tls_model("initial-exec")));

@@ -15,7 +15,7 @@ static const struct entry sentinel;
 
 #define EMPTY_MAGAZINE { .top = (struct entry *)&sentinel, .limit = (struct entry *)&sentinel }
 
-const struct heap heap_empty = { .magazines = { [0 ... CLASS_COUNT - 1] = EMPTY_MAGAZINE } };
+struct heap heap_empty __attribute__((section(".data.rel.ro"))) = { .magazines = { [0 ... CLASS_COUNT - 1] = EMPTY_MAGAZINE } };
 
 static uint16_t allowed_max(unsigned class_index)
 {

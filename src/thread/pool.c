@@ -15,6 +15,7 @@
 #define PENDING_MAX 16
 /* Units that one step of the walk looks at. */
 #define WALK_UNITS 4096
+#define WALK_UNITS_MAX ((size_t)1 << 26)
 /* Pooled heaps that one call for help looks at. */
 #define HELP_HEAPS 4
 
@@ -134,14 +135,17 @@ void pool_give(struct heap *heap)
 /* ---- Slabs that nobody uses ---- */
 
 /* One slab of the walk over what a fork has left; under pool_lock. `user` is the calling thread's heap, or NULL. Slabs
- * of heaps that live on are counted as well: a thread that is gone may have freed into them without announcing it. */
-static void walk_slab(struct span *slab, struct heap *user)
+ * of heaps that live on are counted as well: a thread that is gone may have freed into them without announcing it.
+ * False if a dead heap's slab is claimed right now (by a trim): the walk must come to it again. */
+static bool walk_slab(struct span *slab, struct heap *user)
 {
 	struct heap *owner = heap_at(atomic_load_explicit(&slab->owner, memory_order_acquire));
 	uint32_t state = atomic_load_explicit(&owner->state, memory_order_relaxed);
 
-	if ((state != HEAP_DEAD && state != HEAP_POOLED && owner != user) || !claim_try(slab))
-		return;
+	if (state != HEAP_DEAD && state != HEAP_POOLED && owner != user)
+		return true;
+	if (!claim_try(slab))
+		return state != HEAP_DEAD;
 	if (state == HEAP_DEAD) {
 		/* Each slab is seen once in a walk; the list that it may have been in is void (heap_bury). */
 		slab->listed = false;
@@ -149,10 +153,11 @@ static void walk_slab(struct span *slab, struct heap *user)
 	} else if (ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab)) == slab->free_count) {
 		/* Nothing to write: the header's page may still be the parent's as well. */
 		claim_release(slab);
-		return;
+		return true;
 	}
 	slab_count_free(slab);
 	heap_settle(owner, slab);
+	return true;
 }
 
 static void walk_end(void)
@@ -163,7 +168,7 @@ static void walk_end(void)
 	atomic_store_explicit(&pool.walking, false, memory_order_relaxed);
 }
 
-static void walk_step(size_t units, struct heap *user)
+READS_STALE static void walk_step(size_t units, struct heap *user)
 {
 	for (; units > 0; units--) {
 		if (pool.walk_region >= region_count()) {
@@ -178,10 +183,10 @@ static void walk_step(size_t units, struct heap *user)
 			continue;
 		}
 		struct span *span = region_span(region, address);
-		pool.walk_unit++;
 		if (span->kind == SPAN_SLAB && span->start == address &&
-		    atomic_load_explicit(&span->owner, memory_order_relaxed) != OWNER_NONE)
-			walk_slab(span, user);
+		    atomic_load_explicit(&span->owner, memory_order_relaxed) != OWNER_NONE && !walk_slab(span, user))
+			return;
+		pool.walk_unit++;
 	}
 }
 
@@ -241,7 +246,9 @@ void pool_tidy(void)
 {
 	heap_forward_orphans();
 	lock_take(&pool_lock);
-	while (atomic_load_explicit(&pool.walking, memory_order_relaxed))
+	/* It may stop at a slab that another thread is dropping pages of: the next call goes on. */
+	for (size_t units = 0; atomic_load_explicit(&pool.walking, memory_order_relaxed) && units < WALK_UNITS_MAX;
+	     units += WALK_UNITS)
 		walk_step(WALK_UNITS, NULL);
 	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
 		heap_drain(heap);
