@@ -31,7 +31,8 @@ static inline size_t slab_block_count(const struct span *slab)
 }
 
 /* Under the claim: turns up to `wanted` FREE blocks, lowest addresses first, to CACHED and writes them to `entries`
- * in descending address order, so that a stack hands out the lowest first. Returns how many. */
+ * in descending address order, so that a stack hands out the lowest first. Returns how many; all of the `wanted`
+ * places may be written to on the way. */
 size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted);
 
 /* Under the claim: counts the FREE blocks anew into free_count and cursor; returns it. */

@@ -8,7 +8,8 @@
 
 #define ENTRIES_MAX ((size_t)4200)
 
-static struct entry entries[ENTRIES_MAX];
+/* A refill may use the room of all that it is asked for. */
+static struct entry entries[2 * ENTRIES_MAX];
 static const char magazine_place;
 
 static struct span *make(unsigned class_index)
