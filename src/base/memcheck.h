@@ -1,5 +1,5 @@
 /* Tells valgrind's memcheck about blocks, in builds configured with --enable-valgrind; nothing in others. In such a
- * build every call takes the slow path, so that only that one speaks. Used by src/api/. */
+ * build every call takes the slow path, so that only that one speaks. Used by src/api/ and src/block/. */
 #ifndef QUARRY_BASE_MEMCHECK_H
 #define QUARRY_BASE_MEMCHECK_H
 
@@ -22,6 +22,12 @@ static inline void memcheck_freed(const void *block)
 	VALGRIND_FREELIKE_BLOCK(block, 0);
 }
 
+/* Before the allocator writes to memory that is nobody's block yet. */
+static inline void memcheck_writable(const void *memory, size_t bytes)
+{
+	VALGRIND_MAKE_MEM_UNDEFINED(memory, bytes);
+}
+
 static inline void memcheck_resized(const void *block, size_t old_bytes, size_t bytes)
 {
 	VALGRIND_RESIZEINPLACE_BLOCK(block, old_bytes, bytes, 0);
@@ -33,6 +39,7 @@ static inline void memcheck_resized(const void *block, size_t old_bytes, size_t 
 
 static inline void memcheck_allocated(const void *block UNUSED, size_t bytes UNUSED, bool zero UNUSED) {}
 static inline void memcheck_freed(const void *block UNUSED) {}
+static inline void memcheck_writable(const void *memory UNUSED, size_t bytes UNUSED) {}
 static inline void memcheck_resized(const void *block UNUSED, size_t old_bytes UNUSED, size_t bytes UNUSED) {}
 
 #endif

@@ -7,6 +7,7 @@
 #include "block/large.h"
 
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "os/os.h"
 #include "space/meta.h"
 #include "space/purge.h"
@@ -140,6 +141,7 @@ static void zero_dirty(const struct span *large)
 		if (to - from >= ZERO_BY_PURGE_BYTES &&
 		    purge_range((void *)page_from, ROUND_UP(to, page) - page_from) == 0)
 			to = page_from;
+		memcheck_writable((void *)from, to - from);
 		os_zero((void *)from, to - from);
 	}
 }

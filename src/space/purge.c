@@ -38,6 +38,8 @@ void purge_configure(uint64_t retain_bytes, uint64_t decay_ms)
 {
 	STORE(retain_bytes, retain_bytes);
 	STORE(decay_ms, decay_ms);
+	STORE(next_tick_ms, 0);
+	STORE(aged_left, false);
 }
 
 void purge_set_retain(uint64_t retain_bytes)
