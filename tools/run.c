@@ -17,13 +17,16 @@
 #include "tools/command.h"
 #include "tools/library.h"
 #include "tools/preload.h"
+#include "quarry/quarry.h"
 #include "tools/program.h"
 #include "tools/settings.h"
 
-enum { KEY_LIB = 'L' + 0x100 };
+enum { KEY_LIB = 'L' + 0x100, KEY_GUARD };
 
 static const struct argp_option own_options[] = {
 	{ .name = "lib", .key = KEY_LIB, .arg = "PATH", .doc = "The libquarry.so to preload" },
+	/* Reports name it; until there is a guard mode it must at least say so. */
+	{ .name = "guard", .key = KEY_GUARD, .flags = OPTION_HIDDEN },
 	{ 0 },
 };
 
@@ -52,6 +55,10 @@ static error_t argument_take(int key, char *argument, struct argp_state *state)
 	case KEY_LIB:
 		request->library = argument;
 		return 0;
+	case KEY_GUARD:
+		complain("run: --guard: version " QUARRY_VERSION " has no guard mode yet; run the program under valgrind, or build it "
+		         "with -fsanitize=address");
+		exit(RUN_FAILED);
 	case ARGP_KEY_ARG:
 		request->program = &state->argv[state->next - 1];
 		state->next = state->argc;
