@@ -2,11 +2,11 @@
  * thread and by several that hand blocks to each other. */
 #include "model/support.h"
 
-#include "base/memcheck.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/memcheck.h"
 #include "block/sizeclass.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
