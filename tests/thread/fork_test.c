@@ -101,7 +101,7 @@ static void live_as_child(void *argument)
 	for (size_t i = 0; i < THREAD_COUNT * KEPT_COUNT; i += 2)
 		if (kept[i / KEPT_COUNT][i % KEPT_COUNT] != NULL)
 			check_and_free(atomic_exchange(&kept[i / KEPT_COUNT][i % KEPT_COUNT], NULL));
-	for (size_t i = 0; i < 3 && !THREAD_SANITIZED; i++)
+	for (size_t i = 0; i < 3 && CHILD_MAY_START_THREADS; i++)
 		MUST(pthread_create(&threads[i], NULL, allocate_some, NULL) == 0);
 	if (generation < 3) {
 		size_t next = generation + 1;
@@ -115,7 +115,7 @@ static void live_as_child(void *argument)
 		MUST(waitpid(child, &status, 0) == child);
 		MUST(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	}
-	for (size_t i = 0; i < 3 && !THREAD_SANITIZED; i++)
+	for (size_t i = 0; i < 3 && CHILD_MAY_START_THREADS; i++)
 		pthread_join(threads[i], NULL);
 	for (size_t i = 1; i < THREAD_COUNT * KEPT_COUNT; i += 2)
 		if (kept[i / KEPT_COUNT][i % KEPT_COUNT] != NULL)
