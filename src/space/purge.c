@@ -106,9 +106,10 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 
 	for (size_t i = 0; i < count; i++) {
 		size_t bytes = ranges[i].units * UNIT_BYTES;
-		if (resident != NULL)
-			*resident += os_resident_bytes((void *)ranges[i].start, bytes);
+		size_t there = resident != NULL ? os_resident_bytes((void *)ranges[i].start, bytes) : 0;
 		bool refused = purge_range((void *)ranges[i].start, bytes) != 0;
+		if (resident != NULL && !refused)
+			*resident += there;
 		ranges[i].dirty_units = refused ? ranges[i].units : 0;
 		purged += refused ? 0 : bytes;
 	}
