@@ -1,120 +1,92 @@
-"""The named workloads of bench/run --suite: own programs by case, and real programs on inputs made here."""
+"""The workloads of bench/compare, and their groups: one line each.
 
-import os
-import shutil
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
+The list and its groups were fixed before Quarry was tuned on them, and every line counts once in its group's geometric
+mean. A workload is added or taken out in a commit of its own that says why. The programs are bench/workloads/*.c; their
+first lines say what they stress and where the pattern is known from. Counts of operations are chosen so that a run takes
+about half a second (those with 10^7 and 10^8 blocks take what they need), the real programs' inputs for 2 seconds or more.
+"""
 
-from . import inputs
-from .errors import BenchError
-from .programs import HERE
+from . import real
+from .workload import Workload
 
-
-@dataclass
-class Workload:
-    name: str
-    about: str
-    command: list  # or a function of the temporary folder that makes the input and returns the command
-    needs: tuple = ()  # programs that must be installed
-    own: bool = False  # the command's first word names a bench/*.c
-    environment: dict = field(default_factory=dict)
-    brings_allocator: bool = False  # the program is linked with another allocator than the C library's
-    companion: object = None  # called while the command runs: companion(folder, process, seconds)
-
-    def missing(self):
-        """The programs that this workload needs and that are not installed."""
-        return [name for name in self.needs if not shutil.which(name)]
-
-
-def script(name):
-    return os.path.join(HERE, "scripts", name)
-
+GROUPS = {
+    "small": "small blocks, one thread",
+    "threads": "threads and processes",
+    "large": "large blocks",
+    "aging": "bursts and aging",
+    "real": "real programs",
+}
 
 # Own programs: (name, program and arguments, what it is).
-PROGRAMS = [
-    ("replace-1e3", "replace --live 1000 --operations 100000000", "replace at random, 10^3 blocks of 32-256 bytes live"),
-    ("replace-1e4", "replace --live 10000 --operations 60000000", "the same with 10^4"),
-    ("replace-1e5", "replace --live 100000 --operations 20000000", "the same with 10^5"),
-    ("replace-1e6", "replace --live 1000000 --operations 10000000", "the same with 10^6"),
-    ("replace-1e7", "replace --live 10000000 --operations 5000000", "the same with 10^7 (1.5 GB)"),
-    ("larson", "larson", "two chains of threads that hand their blocks on"),
-    ("prodcons-1-1", "prodcons", "one producer, one consumer, 64 MB live at most"),
+SMALL = [
+    ("lifo-1e3", "order --lifo 1 --live 1000", "10^3 blocks of 16-256 bytes allocated, freed newest first, again and again"),
+    ("lifo-1e5", "order --lifo 1 --live 100000", "the same with 10^5"),
+    ("lifo-1e7", "order --lifo 1 --live 10000000", "the same with 10^7, of 16-64 bytes"),
+    ("fifo-1e3", "order --live 1000", "a queue: the oldest of 10^3 blocks is freed for each new one"),
+    ("fifo-1e5", "order --live 100000", "the same with 10^5"),
+    ("fifo-1e7", "order --live 10000000", "the same with 10^7, of 16-64 bytes"),
+    ("replace-1e3", "replace --live 1000", "replace at random, 10^3 blocks of 32-256 bytes live"),
+    ("replace-1e4", "replace --live 10000", "the same with 10^4"),
+    ("replace-1e5", "replace --live 100000", "the same with 10^5"),
+    ("replace-1e6", "replace --live 1000000", "the same with 10^6"),
+    ("replace-1e7", "replace --live 10000000", "the same with 10^7"),
+    ("replace-1e8", "replace --live 100000000 --min 8 --max 32", "10^8 blocks of 8-32 bytes"),
+    ("list-in-order", "binary --order 0", "linked list of 10^6 nodes: built, then freed in the order it was built"),
+    ("list-reverse", "binary --order 1", "freed in the reverse order"),
+    ("list-random", "binary --order 2", "freed at random"),
+    ("tree-in-order", "binary --tree 1 --order 0", "binary tree with names, two blocks a node: the same"),
+    ("tree-reverse", "binary --tree 1 --order 1", "in reverse"),
+    ("tree-random", "binary --tree 1 --order 2", "at random"),
+    ("hash-in-order", "hash --order 0", "hash table with chains and string keys that grows to 5*10^5 entries: the same"),
+    ("hash-reverse", "hash --order 1", "in reverse"),
+    ("hash-random", "hash --order 2", "at random"),
+    ("bignum", "bignum", "big-number arithmetic: short-lived limbs of 8 bytes to 4 KiB"),
+    ("strings", "strings", "split, join, replace and append on short strings"),
+    ("vectors", "vectors", "10^3 vectors that grow by realloc, by half and by doubling, 16 bytes to 64 KiB"),
+]
+
+THREADS = [
+    ("larson-2", "larson --threads 2", "server: two chains of threads that end and hand their blocks to the next"),
+    ("larson-16", "larson --threads 16", "the same with 16 chains"),
+    ("prodcons-1-1", "prodcons", "one producer, one consumer, 100 MB live at most"),
     ("prodcons-8-1", "prodcons --producers 8", "eight producers, one consumer"),
     ("prodcons-1-8", "prodcons --consumers 8", "one producer, eight consumers"),
     ("prodcons-ring", "prodcons --ring 4", "four threads in a ring, each frees what another allocated"),
-    ("midlarge-touch", "midlarge", "churn of 64 KiB - 25 MiB blocks, every page written"),
-    ("midlarge-first", "midlarge --every-page 0 --operations 500000", "the same, first page written"),
-    ("touch-300x9000", "touch --blocks 300 --bytes 9000", "first line of 300 live blocks of 9,000 bytes in turn"),
-    ("touch-300x20000", "touch --blocks 300 --bytes 20000", "300 of 20,000"),
-    ("touch-300x40000", "touch --blocks 300 --bytes 40000", "300 of 40,000"),
-    ("touch-1000x9000", "touch --blocks 1000 --bytes 9000", "1,000 of 9,000"),
-    ("touch-1000x20000", "touch --blocks 1000 --bytes 20000", "1,000 of 20,000"),
-    ("touch-1000x40000", "touch --blocks 1000 --bytes 40000", "1,000 of 40,000"),
-    ("threads", "threads", "memory of 1,000 sleeping threads that used ten sizes a little"),
-    ("vmas", "vmas", "growing reallocs of large blocks: time per MiB, mappings left"),
-    ("list", "binary --rounds 8", "linked list: ns per node of building, and of freeing in three orders"),
-    ("tree", "binary --tree 1 --rounds 5", "binary tree with names (two blocks a node): the same"),
-    ("startup", "startup", "fork, exec and wait for /bin/true"),
+    ("remote-random", "remote", "each of two threads frees the other's blocks, in random order"),
+    ("sharing-active", "sharing", "false sharing made by malloc: two threads write to small blocks of their own"),
+    ("sharing-passive", "sharing --passive 1", "false sharing kept by free: the blocks were made by one thread"),
+    ("scale-1", "scale --threads 1", "one thread replaces at random in a set of its own"),
+    ("scale-2", "scale --threads 2", "the same work by 2 threads"),
+    ("scale-16", "scale --threads 16", "by 16"),
+    ("scale-64", "scale --threads 64", "by 64"),
+    ("scale-256", "scale --threads 256", "by 256, on any number of processors"),
+    ("short-processes", "startup --processes 500", "fork, exec and wait for a tiny program, 500 times"),
 ]
 
+LARGE = [
+    ("midlarge-64K-1M", "midlarge --min 65536 --max 1048576", "churn of 64 KiB - 1 MiB, every page written"),
+    ("midlarge-5-25M", "midlarge --min 5242880 --max 26214400", "churn of 5 - 25 MiB, every page written"),
+    ("midlarge-first", "midlarge --min 65536 --max 26214400 --every-page 0", "64 KiB - 25 MiB, only the first page written"),
+    ("huge-calloc", "hugecalloc", "calloc of 16 MiB - 1 GiB, one page in 64 touched"),
+    ("huge-realloc", "hugerealloc", "16 blocks that grow from 64 KiB to 64 MiB in turn, and one to 1 GiB, all written"),
+    ("touch-9000", "touch --blocks 1000 --bytes 9000", "first line of 1,000 live blocks of 9,000 bytes in turn"),
+    ("touch-20000", "touch --blocks 1000 --bytes 20000", "1,000 of 20,000"),
+    ("touch-40000", "touch --blocks 1000 --bytes 40000", "1,000 of 40,000"),
+]
 
-def cc1_command(folder):
-    cc1 = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True).stdout.strip()
-    return [cc1, "-quiet", "-fpreprocessed", "-O2", inputs.preprocessed_c(folder), "-o", "/dev/null"]
-
-
-def git_command(folder):
-    return ["git", "-C", inputs.git_repository(folder), "-c", "pack.threads=1", "repack", "-adfq", "--window=30"]
-
-
-def redis_command(folder):
-    return ["redis-server", "--port", "0", "--unixsocket", redis_socket(folder), "--dir", folder, "--save", "",
-            "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"]
-
-
-def redis_socket(folder):
-    return os.path.join(folder, "redis.sock")
-
-
-def redis_load(folder, process, seconds):
-    """Loads the server that starts up on the socket, then stops it."""
-    end = time.monotonic() + seconds
-    while not os.path.exists(redis_socket(folder)):
-        if process.poll() is not None:
-            return  # it has ended already; its status tells why
-        if time.monotonic() > end:
-            raise BenchError("redis-server opened no socket")
-        time.sleep(0.01)
-    client = ["-s", redis_socket(folder)]
-    for command in (["redis-benchmark", *client, "-q", "-n", "200000", "-c", "20", "-P", "8", "-r", "100000", "-d", "200",
-                     "-t", "set,get,lpush,rpop,sadd,hset,zadd"],
-                    ["redis-cli", *client, "shutdown", "nosave"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=max(1, end - time.monotonic()))
-        if done.returncode:
-            raise BenchError(f"{command[0]}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
-
-
-# The interpreter itself: a python3 found by name may be a script that looks for one.
-PYTHON = [sys.executable, "-s", script("objects.py")]
-
-REAL = [
-    Workload("python", "Python: JSON, dicts, strings; small objects in its own pools", PYTHON,
-             environment={"PYTHONHASHSEED": "0"}),
-    Workload("python-malloc", "the same with every object from malloc", PYTHON,
-             environment={"PYTHONHASHSEED": "0", "PYTHONMALLOC": "malloc"}),
-    Workload("perl", "Perl: hashes of arrays, strings", ["perl", script("words.pl")], ("perl",),
-             environment={"PERL_HASH_SEED": "0"}),
-    Workload("sqlite", "SQLite in memory: 300,000 inserts, two indexes, queries",
-             ["sqlite3", "-batch", ":memory:", f".read '{script('queries.sql')}'"], ("sqlite3",)),
-    Workload("cc1", "GCC's compiler proper on a preprocessed file", cc1_command, ("gcc",)),
-    Workload("git", "git repack of a generated repository", git_command, ("git",),
-             environment=inputs.GIT_ENVIRONMENT),
-    Workload("redis", "redis-server under redis-benchmark (not quite deterministic)", redis_command,
-             ("redis-server", "redis-benchmark", "redis-cli"), brings_allocator=True, companion=redis_load),
+AGING = [
+    ("burst", "burst", "bursts of 50 MB in small blocks that are all freed, a little work between"),
+    ("burst-kept", "burst --keep 20", "the same, one block in twenty outlives its burst"),
+    ("burst-threads", "burst --threads 8", "eight threads, a burst each in turn"),
+    ("server-exponential", "server --tail 0", "an aging server: exponential lifetimes, sizes that drift by phase"),
+    ("server-long-tail", "server --tail 1", "the same with long-tailed lifetimes"),
+    ("cache", "cache", "an LRU cache of 64 MB with values of 32 bytes to 64 KiB, and requests around it"),
+    ("generations", "generations", "a compiler's phases: each builds its own structures and frees the last one's"),
 ]
 
 
 def workloads():
-    return [Workload(name, about, command.split(), own=True) for name, command, about in PROGRAMS] + REAL
+    own = [Workload(name, about, group, command.split(), own=True)
+           for group, rows in (("small", SMALL), ("threads", THREADS), ("large", LARGE), ("aging", AGING))
+           for name, command, about in rows]
+    return own + real.workloads()
