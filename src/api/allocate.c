@@ -97,8 +97,15 @@ static bool release_to_owner(struct span *slab, struct entry entry)
 	if (atomic_load_explicit(&slab->owner, memory_order_relaxed) != heap->distance)
 		return false;
 	ledger_set(entry.state, LEDGER_CACHED);
-	heap_put(heap, slab->class_index, entry);
+	heap_put(heap, slab, entry);
 	return true;
+}
+
+void release_full(struct span *slab, void *block, ledger_byte *state)
+{
+	ledger_set(state, LEDGER_CACHED);
+	heap_put(heap_at(thread_heap_distance), slab, (struct entry){ block, state });
+	purge_tick();
 }
 
 void release_slow(void *block, const char *call)

@@ -3,11 +3,14 @@
 #ifndef QUARRY_API_ALLOCATE_H
 #define QUARRY_API_ALLOCATE_H
 
-#include "base/compiler.h"
+#include "space/space.h"
 
 COLD void *allocate_slow(size_t size);
 /* `call` is the name of the function that the program has called, for a report. */
 COLD void release_slow(void *block, const char *call);
+
+/* The rest of a free by the slab's owner whose magazine is full; the block has been checked and is LIVE. */
+void release_full(struct span *slab, void *block, ledger_byte *state);
 
 /* `zeroed`: the block reads as zero. */
 void *allocate_zeroed(size_t size);

@@ -43,8 +43,13 @@ ALWAYS_INLINE void fast_release(void *block, const char *call)
 	ledger_byte *state = span->ledger + index;
 	struct magazine *magazine = (struct magazine *)(span->magazine + distance);
 	struct entry *top = magazine->top;
-	if (UNLIKELY(LOAD_ONCE(*state) != LEDGER_LIVE) || UNLIKELY(top == magazine->limit))
+	if (UNLIKELY(LOAD_ONCE(*state) != LEDGER_LIVE))
 		goto slow;
+	if (UNLIKELY(top == magazine->limit)) {
+		if (!slab_return_granted(span, state))
+			release_full(span, block, state);
+		return;
+	}
 	ledger_set(state, LEDGER_CACHED);
 	top[1] = (struct entry){ block, state };
 	magazine->top = top + 1;

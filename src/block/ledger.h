@@ -64,13 +64,6 @@ size_t ledger_count_free(const ledger_byte *ledger, size_t first, size_t count);
 /* The same for LIVE and for both CACHED states. Relaxed: a snapshot. */
 size_t ledger_count_live(const ledger_byte *ledger, size_t first, size_t count);
 size_t ledger_count_cached(const ledger_byte *ledger, size_t first, size_t count);
-/* First index in [first, end) that is FREE, end if there is none. Relaxed: the caller holds the claim and acquires. */
-size_t ledger_find_free(const ledger_byte *ledger, size_t first, size_t end);
-/* Under the claim: turns the next run of FREE bytes from *index on, at most `wanted` of them and all within one word,
- * to CACHED, or to `fresh_state` from fresh_index on. Stores where the run starts in *index (`end` if there is none)
- * and returns its length. */
-size_t ledger_take_run(ledger_byte *ledger, size_t *index, size_t end, size_t wanted, size_t fresh_index,
-                       uint8_t fresh_state);
 
 /* The claim: a try-lock on a slab's FREE blocks. */
 static inline bool claim_try(struct span *slab)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "block/ledger_word.h"
 #include "os/os.h"
 #include "space/meta.h"
 #include "space/purge.h"
@@ -53,9 +54,10 @@ static struct span *header_make(unsigned class_index)
 	slab->units = size_class->units;
 	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_relaxed);
 	DCHECK(slab->end_index < size_class->ledger_bytes);
-	for (size_t i = 0; i < size_class->ledger_bytes; i++)
-		if (i < slab->first_index || i >= slab->end_index)
-			ledger_set(&slab->ledger[i], LEDGER_TAIL);
+	for (size_t i = 0; i < slab->first_index; i++)
+		ledger_set(&slab->ledger[i], LEDGER_TAIL);
+	for (size_t i = slab->end_index; i < size_class->ledger_bytes; i++)
+		ledger_set(&slab->ledger[i], LEDGER_TAIL);
 	return slab;
 }
 
@@ -97,6 +99,7 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		slab->free_count = (uint16_t)slab_block_count(slab);
 		slab->cursor = slab->fresh_index = slab->first_index;
 		slab->listed = false;
+		slab->returns_granted = slab->returns_left = 0;
 		slab->magazine = (uintptr_t)magazine;
 		slab->kind = SPAN_SLAB;
 		/* notified and next_notified stay: the header may still be linked on a stack of notifications. */
@@ -128,27 +131,48 @@ static uintptr_t block_address(const struct span *slab, size_t index)
 	return slab->base + index * slab->block_bytes;
 }
 
+/* Entries for the blocks of a whole word, each below the one before. */
+static struct entry *entries_of_word(const struct span *slab, size_t index, struct entry *entry)
+{
+	uintptr_t block = block_address(slab, index);
+	ledger_byte *state = &slab->ledger[index];
+
+	for (size_t i = 0; i < LEDGER_WORD_BYTES; i++, block += slab->block_bytes)
+		*--entry = (struct entry){ (void *)block, state + i };
+	return entry;
+}
+
 size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted)
 {
-	uint8_t taken = slab->born_zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED;
-	size_t index = slab->cursor;
-	size_t found = 0;
+	uint8_t fresh_state = slab->born_zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED;
+	size_t fresh_index = slab->fresh_index;
+	size_t end = slab->end_index;
+	size_t next = slab->cursor;
+	struct entry *entry = entries + wanted;
 
-	while (found < wanted) {
-		size_t run = ledger_take_run(slab->ledger, &index, slab->end_index, wanted - found,
-		                             slab->fresh_index, taken);
-		if (run == 0)
-			break;
-		for (; run > 0; run--, found++, index++)
-			entries[wanted - 1 - found] = (struct entry){ (void *)block_address(slab, index), &slab->ledger[index] };
+	/* Whole words: a block of another thread's may have become FREE below the cursor, and is as welcome. */
+	for (size_t at = ROUND_DOWN(next, LEDGER_WORD_BYTES); at < end && entry != entries; at += LEDGER_WORD_BYTES) {
+		size_t missing = (size_t)(entry - entries);
+		next = at + LEDGER_WORD_BYTES;
+		if (missing >= LEDGER_WORD_BYTES && word_take_whole(slab->ledger, at, fresh_index, fresh_state)) {
+			entry = entries_of_word(slab, at, entry);
+			continue;
+		}
+		for (uint64_t taken = word_take(slab->ledger, at, missing, fresh_index, fresh_state); taken != 0; taken &= taken - 1) {
+			size_t index = at + (size_t)__builtin_ctzll(taken) / 8;
+			*--entry = (struct entry){ (void *)block_address(slab, index), &slab->ledger[index] };
+			next = entry == entries ? index + 1 : next;
+		}
 	}
+	/* What was written to the blocks before they became FREE comes before what is done with them now. */
 	atomic_thread_fence(memory_order_acquire);
-	slab->cursor = (uint16_t)index;
-	if (index > slab->fresh_index)
-		slab->fresh_index = (uint16_t)index;
-	slab->free_count = slab->free_count > found && index < slab->end_index ? (uint16_t)(slab->free_count - found) : 0;
+	size_t found = (size_t)(entries + wanted - entry);
+	bool exhausted = found < wanted || next >= end;
+	slab->cursor = (uint16_t)(exhausted ? end : next);
+	slab->fresh_index = (uint16_t)max_size(fresh_index, slab->cursor);
+	slab->free_count = !exhausted && slab->free_count > found ? (uint16_t)(slab->free_count - found) : 0;
 	if (found < wanted)
-		memmove(entries, entries + (wanted - found), found * sizeof(*entries));
+		memmove(entries, entry, found * sizeof(*entries));
 	return found;
 }
 
@@ -158,6 +182,7 @@ size_t slab_count_free(struct span *slab)
 
 	slab->free_count = (uint16_t)count;
 	slab->cursor = slab->first_index;
+	slab->returns_granted = slab->returns_left = 0;
 	return count;
 }
 

@@ -17,6 +17,9 @@ struct entry {
 	ledger_byte *state;
 };
 
+/* Returns that a slab is granted at a time. */
+#define SLAB_RETURNS_MAX 64
+
 /* Makes a slab whose frees go to the heap at distance `owner`; `magazine` is the class's in the heap at distance 0. All
  * blocks are FREE, and the caller holds the claim. NULL if memory is short. Takes space_lock. */
 struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine);
@@ -45,11 +48,40 @@ size_t slab_drop_pages(struct span *slab);
 /* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE. */
 void slab_forget_cached(struct span *slab);
 
+/* Returns. While a magazine is full and its blocks come from many slabs, an owner's free of a LIVE block is best done
+ * in the slab at once: a store to the ledger and a count. The owner grants a slab some of them, never so many that the
+ * last could empty it; slab_count_returns makes up the accounts that they left undone. */
+ALWAYS_INLINE bool slab_return_granted(struct span *slab, ledger_byte *state)
+{
+	if (UNLIKELY(slab->returns_left == 0))
+		return false;
+	slab->returns_left--;
+	ledger_set_free(state);
+	return true;
+}
+
+static inline void slab_count_returns(struct span *slab)
+{
+	if (slab->returns_left != slab->returns_granted) {
+		slab->free_count = (uint16_t)(slab->free_count + slab->returns_granted - slab->returns_left);
+		slab->cursor = slab->first_index;
+	}
+	slab->returns_granted = slab->returns_left = 0;
+}
+
+/* The accounts are made up. */
+static inline void slab_grant_returns(struct span *slab)
+{
+	slab->returns_granted = slab->returns_left =
+	        (uint8_t)min_size(slab_block_count(slab) - 1u - slab->free_count, SLAB_RETURNS_MAX);
+}
+
 /* Puts a block that the caller's magazine held back as FREE, and counts it. By the slab's owner. */
 static inline void slab_return(struct span *slab, ledger_byte *state)
 {
 	uint16_t index = (uint16_t)(state - slab->ledger);
 
+	slab_count_returns(slab);
 	ledger_set_free(state);
 	slab->free_count++;
 	if (index < slab->cursor)

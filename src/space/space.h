@@ -36,7 +36,7 @@ enum span_kind {
 typedef _Atomic uint8_t ledger_byte;
 
 /* Descriptor of a span. Type-stable: once made it stays a descriptor for ever, so a look-up that races with a release
- * reads stale but harmless words. The first line is all that a free by the owner reads. */
+ * reads stale but harmless words. The first line is all that a free by the owner uses. */
 struct span {
 	/* block: how an address becomes a block. Written before the page map shows the span; owner also under the claim. */
 	uintptr_t base;                 /* address of index 0; at most one block before the span's first byte */
@@ -51,6 +51,13 @@ struct span {
 	uint8_t class_index;            /* slab */
 	bool born_zero;                 /* slab: its memory was zero when it was made */
 	bool moved;                     /* large: its pages came by mremap, a VMA of their own */
+	/* slab: owner's, or whoever has the owner's lock. */
+	uint16_t free_count;            /* lower bound of FREE bytes */
+	uint16_t cursor;                /* no known FREE byte below this index */
+	uint16_t fresh_index;           /* blocks from here on were never handed out since the slab was made */
+	bool listed;                    /* in its heap's list of partial slabs */
+	uint8_t returns_granted;        /* frees that may come straight back while the magazine is full (slab.h) */
+	uint8_t returns_left;           /* those of them that have not come */
 	/* space: where it lies. Written under space_lock. */
 	uintptr_t start;
 	size_t units;
@@ -58,11 +65,6 @@ struct span {
 	_Atomic uint32_t claim;         /* the epoch in which it is held, 0 if free */
 	_Atomic uint32_t notified;      /* the epoch in which it was linked on a stack, 0 if it is not */
 	_Atomic(struct span *) next_notified;
-	/* slab: owner's, or whoever has the owner's lock. */
-	uint16_t free_count;            /* lower bound of FREE bytes */
-	uint16_t cursor;                /* no known FREE byte below this index */
-	uint16_t fresh_index;           /* blocks from here on were never handed out since the slab was made */
-	bool listed;                    /* in its heap's list of partial slabs */
 	ledger_byte large_state;        /* large: the ledger, one byte */
 	union {
 		struct {
@@ -80,7 +82,7 @@ struct span {
 	};
 } ALIGNED(64);
 
-_Static_assert(offsetof(struct span, block_bytes) <= CACHE_LINE_BYTES, "what free reads stays in one line");
+_Static_assert(offsetof(struct span, returns_left) < CACHE_LINE_BYTES, "what a free by the owner uses stays in one line");
 _Static_assert(sizeof(struct span) == 128, "two lines");
 
 /* The descriptor of every unit that has no other. Never written. */

@@ -13,6 +13,10 @@
 /* Blocks that went back to more than one slab per so many are scattered. */
 #define SCATTERED_FRACTION 4
 
+/* While they are, frees pass the full magazine by, straight to their slabs: its older half goes once in so many slow
+ * ones, of which each grants its slab SLAB_RETURNS_MAX quick ones. */
+#define LOOKS_MAX 8
+
 _Thread_local uintptr_t thread_heap_distance;
 
 /* Slabs that announced themselves while they had no owner. */
@@ -54,6 +58,7 @@ void heap_unlist(struct heap *heap, struct span *slab)
 void heap_settle(struct heap *heap, struct span *slab)
 {
 	DCHECK(atomic_load_explicit(&slab->owner, memory_order_relaxed) == heap->distance);
+	slab_count_returns(slab);
 	if (slab->free_count == slab_block_count(slab)) {
 		heap_unlist(heap, slab);
 		slab_release(slab);
@@ -146,6 +151,7 @@ void heap_forward_orphans(void)
 static size_t refill_from_slab(struct heap *heap, struct span *slab, size_t wanted)
 {
 	struct magazine *magazine = &heap->magazines[slab->class_index];
+	slab_count_returns(slab);
 	size_t found = slab_refill(slab, magazine->top + 1, wanted);
 
 	magazine->top += found;
@@ -202,7 +208,7 @@ struct entry heap_take(struct heap *heap, unsigned class_index)
 /* ---- Drop ---- */
 
 /* After blocks went back to a slab of the heap's own: it may be empty, or have its first free block. */
-static void slab_gained(struct heap *heap, struct span *slab)
+static void slab_gained(struct heap *heap, struct span *slab, bool grants)
 {
 	if (slab->free_count == slab_block_count(slab)) {
 		/* Whoever drops its pages right now holds the claim: the slab comes up again at the next look. */
@@ -210,9 +216,12 @@ static void slab_gained(struct heap *heap, struct span *slab)
 			heap_settle(heap, slab);
 		else
 			heap_notify(slab);
-	} else if (!slab->listed) {
-		heap_list(heap, slab);
+		return;
 	}
+	if (!slab->listed)
+		heap_list(heap, slab);
+	if (grants)
+		slab_grant_returns(slab);
 }
 
 size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
@@ -230,13 +239,13 @@ size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 		struct span *next = span_of(entries[i].block);
 		if (next != slab) {
 			if (slab != NULL)
-				slab_gained(heap, slab);
+				slab_gained(heap, slab, false);
 			slab = next;
 			slabs++;
 		}
 		slab_return(slab, entries[i].state);
 	}
-	slab_gained(heap, slab);
+	slab_gained(heap, slab, false);
 	memmove(entries + 1, entries + 1 + dropping, (count - dropping) * sizeof(*entries));
 	magazine->top = entries + (count - dropping);
 	return slabs;
@@ -248,27 +257,30 @@ static void make_room(struct heap *heap, unsigned class_index)
 {
 	size_t half = heap->bins[class_index].allowed / 2u;
 	size_t slabs = heap_drop(heap, class_index, half);
+	bool scattered = slabs * SCATTERED_FRACTION > half;
 
-	if (magazine_dropped(heap, class_index, slabs * SCATTERED_FRACTION > half))
+	heap->bins[class_index].looks = LOOKS_MAX;
+	if (magazine_dropped(heap, class_index, scattered))
 		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
 }
 
-void heap_put(struct heap *heap, unsigned class_index, struct entry entry)
+void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 {
+	unsigned class_index = slab->class_index;
 	struct magazine *magazine = &heap->magazines[class_index];
+	struct bin *bin = &heap->bins[class_index];
 
-	if (magazine->top == magazine->limit) {
-		if (heap->bins[class_index].entries == NULL && !magazine_grow(heap, class_index)) {
-			/* No memory for a single entry: straight back to the slab. */
-			struct span *slab = span_of(entry.block);
-			ledger_set_free(entry.state);
-			heap_notify(slab);
-			return;
-		}
-		if (magazine->top == magazine->limit)
-			make_room(heap, class_index);
+	if (bin->entries == NULL)
+		magazine_grow(heap, class_index);
+	if (magazine->top == magazine->limit && bin->looks == 0 && bin->entries != NULL)
+		make_room(heap, class_index);
+	if (magazine->top != magazine->limit) {
+		*++magazine->top = entry;
+	} else {
+		bin->looks -= bin->looks > 0;
+		slab_return(slab, entry.state);
+		slab_gained(heap, slab, true);
 	}
-	*++magazine->top = entry;
 	DCHECK(heap_is_valid(heap));
 }
 

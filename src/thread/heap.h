@@ -32,6 +32,7 @@ struct bin {
 	struct entry *entries;          /* the magazine's memory; NULL until first used */
 	uint16_t capacity;              /* entries there is memory for, without the sentinel */
 	uint16_t allowed;               /* entries that may be used: follows demand */
+	uint8_t looks;                  /* slow frees that may still pass a full magazine by before it is looked at */
 	bool dropped;                   /* the last slow path was a drop, not a refill */
 };
 
@@ -78,8 +79,9 @@ void heap_init(struct heap *heap);
  * still CACHED or CACHED_ZERO; the caller stores LIVE. {NULL} if memory is short. By the heap's user. */
 struct entry heap_take(struct heap *heap, unsigned class_index);
 
-/* Puts a block whose state is CACHED into its magazine, making room first. By the heap's user, the slab's owner. */
-void heap_put(struct heap *heap, unsigned class_index, struct entry entry);
+/* Puts a free block, its state CACHED, into its magazine, or straight back into its slab if the magazine is full. By
+ * the heap's user, the slab's owner. */
+void heap_put(struct heap *heap, struct span *slab, struct entry entry);
 
 /* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. Returns how many
  * times the slab changed from one entry to the next. */

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#include "block/ledger.h"
+#include "block/ledger_word.h"
 
 #define LEDGER_BYTES_HERE ((size_t)96)
 
@@ -18,17 +18,12 @@ static void draw(struct random *random, unsigned favoured)
 static void check_range(size_t first, size_t end)
 {
 	size_t count[5] = { 0 };
-	size_t found = end;
 
-	for (size_t i = end; i-- > first;) {
+	for (size_t i = first; i < end; i++)
 		count[ledger_get(&ledger[i])]++;
-		if (ledger_get(&ledger[i]) == LEDGER_FREE)
-			found = i;
-	}
 	assert_int_equal(ledger_count_free(ledger, first, end - first), count[LEDGER_FREE]);
 	assert_int_equal(ledger_count_live(ledger, first, end - first), count[LEDGER_LIVE]);
 	assert_int_equal(ledger_count_cached(ledger, first, end - first), count[LEDGER_CACHED] + count[LEDGER_CACHED_ZERO]);
-	assert_int_equal(ledger_find_free(ledger, first, end), found);
 }
 
 static void test_every_range(void **state UNUSED)
@@ -44,6 +39,45 @@ static void test_every_range(void **state UNUSED)
 		}
 }
 
+/* What a word gives, against a naive model. */
+static void check_take(size_t at, size_t wanted, size_t fresh_index)
+{
+	uint8_t before[LEDGER_WORD_BYTES];
+	uint64_t expected = 0;
+	size_t free_bytes = 0;
+	size_t got = 0;
+
+	for (size_t i = 0; i < LEDGER_WORD_BYTES; i++) {
+		before[i] = ledger_get(&ledger[at + i]);
+		free_bytes += before[i] == LEDGER_FREE;
+	}
+	bool whole = free_bytes == LEDGER_WORD_BYTES && (at + LEDGER_WORD_BYTES <= fresh_index || at >= fresh_index) &&
+	             wanted >= LEDGER_WORD_BYTES;
+	assert_int_equal(wanted >= LEDGER_WORD_BYTES && word_take_whole(ledger, at, fresh_index, LEDGER_CACHED_ZERO), whole);
+	uint64_t taken = whole ? LEDGER_ONES : word_take(ledger, at, wanted, fresh_index, LEDGER_CACHED_ZERO);
+	for (size_t i = 0; i < LEDGER_WORD_BYTES; i++) {
+		bool takes = before[i] == LEDGER_FREE && got < wanted;
+		uint8_t state = at + i < fresh_index ? LEDGER_CACHED : LEDGER_CACHED_ZERO;
+		assert_int_equal(ledger_get(&ledger[at + i]), takes ? state : before[i]);
+		expected |= (uint64_t)takes << i * 8;
+		got += takes;
+	}
+	assert_int_equal(taken, expected);
+}
+
+static void test_take(void **state UNUSED)
+{
+	struct random random = random_start(7);
+
+	for (size_t round = 0; round < rounds(20000, 200); round++) {
+		draw(&random, (unsigned)random_below(&random, 2));
+		if (random_below(&random, 4) == 0)
+			memset((void *)ledger, LEDGER_FREE, LEDGER_BYTES_HERE);
+		check_take(random_below(&random, LEDGER_BYTES_HERE / 8) * 8, 1 + random_below(&random, 20),
+		           random_below(&random, LEDGER_BYTES_HERE + 1));
+	}
+}
+
 /* All of one state: nothing else is counted, and no count overflows a byte. */
 static void test_one_state(void **state UNUSED)
 {
@@ -56,7 +90,6 @@ static void test_one_state(void **state UNUSED)
 		assert_int_equal(ledger_count_live(large, 1, 4100), value == LEDGER_LIVE ? 4100 : 0);
 		assert_int_equal(ledger_count_cached(large, 1, 4100),
 		                 value == LEDGER_CACHED || value == LEDGER_CACHED_ZERO ? 4100 : 0);
-		assert_int_equal(ledger_find_free(large, 3, 4100), value == LEDGER_FREE ? 3 : 4100);
 	}
 }
 
@@ -174,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_range),
+		cmocka_unit_test(test_take),
 		cmocka_unit_test(test_one_state),
 		cmocka_unit_test(test_end_of_life),
 		cmocka_unit_test(test_claim),

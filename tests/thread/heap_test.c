@@ -34,7 +34,7 @@ static void put(size_t first, size_t count)
 {
 	for (size_t i = first; i < first + count; i++) {
 		ledger_set(held[i].state, LEDGER_CACHED);
-		heap_put(heap, CLASS, held[i]);
+		heap_put(heap, span_of(held[i].block), held[i]);
 	}
 	assert_true(heap_is_valid(heap));
 }
@@ -90,6 +90,34 @@ static void test_empty_heap_owns_nothing(void **state UNUSED)
 	assert_int_not_equal(heap->distance, OWNER_NONE);
 }
 
+/* A full magazine is passed by: frees go straight to slabs, on grants that never let the last block go unseen. */
+static void test_returns(void **state UNUSED)
+{
+	size_t cached, live, granted = 0;
+
+	take(0, 3000);
+	for (size_t step = 0; step < 7; step++)
+		for (size_t i = step; i < 3000; i += 7) {
+			struct span *slab = span_of(held[i].block);
+			if (heap->magazines[CLASS].top == heap->magazines[CLASS].limit && slab_return_granted(slab, held[i].state)) {
+				granted++;
+				assert_true(slab->listed);
+				assert_true(slab->free_count + slab->returns_granted < slab_block_count(slab));
+			} else {
+				put(i, 1);
+			}
+		}
+	assert_in_range(granted, 1000, 2999);
+	/* What is left is what the magazine holds. */
+	assert_in_range(count_slabs(&cached, &live), 0, 127);
+	assert_int_equal(live, 0);
+	assert_in_range(cached, 1, 127);
+	/* Refills know of all of them. */
+	take(0, 3000);
+	put(0, 3000);
+	assert_empty();
+}
+
 static void test_take_and_put(void **state UNUSED)
 {
 	size_t cached, live;
@@ -143,7 +171,7 @@ static void test_every_class(void **state UNUSED)
 		}
 		for (size_t i = 0; i < 40; i++) {
 			ledger_set(entries[i].state, LEDGER_CACHED);
-			heap_put(heap, class_index, entries[i]);
+			heap_put(heap, span_of(entries[i].block), entries[i]);
 		}
 	}
 	assert_true(heap_is_valid(heap));
@@ -405,6 +433,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty_heap_owns_nothing),
+		cmocka_unit_test(test_returns),
 		cmocka_unit_test(test_take_and_put),
 		cmocka_unit_test(test_drop_keeps_the_youngest),
 		cmocka_unit_test(test_every_class),

@@ -195,7 +195,7 @@ static void make_dead(void)
 	/* Some free blocks in lists and in the magazine. */
 	for (size_t i = 0; i < 3000; i += 7) {
 		ledger_set(entries[i].state, LEDGER_CACHED);
-		heap_put(dead, CLASS, entries[i]);
+		heap_put(dead, span_of(entries[i].block), entries[i]);
 		entries[i] = take(dead);
 	}
 	for (size_t i = 0; i < 3000; i++)

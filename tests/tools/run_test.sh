@@ -239,11 +239,11 @@ like "$out" $'\n'"  $scratch/libother\.so: brings its own allocator \(jemalloc\)
 
 # ---- Processes
 
-# until_mapped PID PATTERN: waits until the process has the file mapped.
+# until_mapped PID PATTERN: waits until the process is sleep(1) and has the file mapped.
 until_mapped() {
 	local i
-	for ((i = 0; i < 100; i++)); do
-		grep -q "$2" "/proc/$1/maps" 2>/dev/null && return
+	for ((i = 0; i < 400; i++)); do
+		[[ $(readlink "/proc/$1/exe") == */sleep ]] && grep -q "$2" "/proc/$1/maps" 2>/dev/null && return
 		sleep 0.05
 	done
 }
