@@ -23,6 +23,10 @@ void *allocate_failed(void)
 /* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
 static struct entry take(unsigned class_index)
 {
+	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
+
+	if (LIKELY(magazine->top->block != NULL))
+		return *magazine->top--;
 	init_ensure();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
@@ -64,15 +68,11 @@ void *allocate_zeroed(size_t size)
 	if (size > SMALL_BYTES_MAX)
 		return allocate_large(size, GRANULE_BYTES, true);
 
-	unsigned class_index = size_class_of(size + (size == 0));
-	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
-	struct entry entry = *magazine->top;
-	if (LIKELY(entry.block != NULL))
-		magazine->top--;
-	else if (UNLIKELY((entry = take(class_index)).block == NULL))
+	struct entry entry = take(size_class_of(size + (size == 0)));
+	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
 	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
-	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
+	memcheck_allocated(entry.block, size_classes[size_class_of(size + (size == 0))].size, zero);
 	ledger_set(entry.state, LEDGER_LIVE);
 	return zero ? entry.block : memset(entry.block, 0, size);
 }
@@ -93,12 +93,22 @@ static bool release_to_owner(struct span *slab, struct entry entry)
 	struct heap *heap = life_heap_if_any();
 
 	if (heap == NULL)
-		return shared_owns(slab) && shared_put(slab, entry);
+		return shared_owns(slab) && life_is_new() && shared_put(slab, entry);
 	if (atomic_load_explicit(&slab->owner, memory_order_relaxed) != heap->distance)
 		return false;
 	ledger_set(entry.state, LEDGER_CACHED);
 	heap_put(heap, slab, entry);
 	return true;
+}
+
+void release_other(void *block, struct span *span, size_t index, const char *call)
+{
+	/* Large blocks, threads without a heap; and a descriptor that is made anew while a mistaken free looks at it. */
+	if (UNLIKELY(span->kind != SPAN_SLAB) || UNLIKELY(index >= span->end_index) || UNLIKELY(thread_heap_distance == 0) ||
+	    UNLIKELY(!ledger_end_life(&span->ledger[index], LEDGER_FREE)))
+		release_slow(block, call);
+	else
+		heap_notify(span);
 }
 
 void release_full(struct span *slab, void *block, ledger_byte *state)

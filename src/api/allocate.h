@@ -9,6 +9,9 @@ COLD void *allocate_slow(size_t size);
 /* `call` is the name of the function that the program has called, for a report. */
 COLD void release_slow(void *block, const char *call);
 
+/* The rest of a free of a span that the calling thread's heap does not own: `block` is the start of the index. */
+void release_other(void *block, struct span *span, size_t index, const char *call);
+
 /* The rest of a free by the slab's owner whose magazine is full; the block has been checked and is LIVE. */
 void release_full(struct span *slab, void *block, ledger_byte *state);
 

@@ -38,8 +38,10 @@ ALWAYS_INLINE void fast_release(void *block, const char *call)
 	if (UNLIKELY(!is_start))
 		goto slow;
 	uintptr_t distance = thread_heap_distance;
-	if (UNLIKELY(LOAD_ONCE(span->owner) != distance))
-		goto slow;
+	if (UNLIKELY(LOAD_ONCE(span->owner) != distance)) {
+		release_other(block, span, index, call);
+		return;
+	}
 	ledger_byte *state = span->ledger + index;
 	struct magazine *magazine = (struct magazine *)(span->magazine + distance);
 	struct entry *top = magazine->top;

@@ -20,6 +20,15 @@ static inline bool is_power_of_two(size_t value) { return value != 0 && (value &
 /* Index of the highest set bit; value must not be 0. */
 static inline unsigned log2_floor(size_t value) { return 63u - (unsigned)__builtin_clzll(value); }
 
+/* Bits that are set; __builtin_popcountll is a call of libgcc's where no flag promises the instruction. */
+static inline unsigned popcount64(uint64_t value)
+{
+	value -= value >> 1 & 0x5555555555555555u;
+	value = (value & 0x3333333333333333u) + (value >> 2 & 0x3333333333333333u);
+	value = (value + (value >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+	return (unsigned)(value * 0x0101010101010101u >> 56);
+}
+
 /* The largest power of two that divides value; value must not be 0. */
 static inline size_t low_bit(size_t value) { return value & (~value + 1); }
 

@@ -50,6 +50,13 @@ static inline void ledger_set_free(ledger_byte *state)
 	atomic_store_explicit(state, LEDGER_FREE, memory_order_release);
 }
 
+/* CACHED to FREE of a block of another owner's slab, by the magazine's user, who announces the slab afterwards: ordered
+ * before the look at its notification, as in ledger_end_life. */
+static inline void ledger_give_up(ledger_byte *state)
+{
+	atomic_exchange_explicit(state, LEDGER_FREE, memory_order_seq_cst);
+}
+
 /* LIVE to `value`, by any thread; false if it was not LIVE. Sequentially consistent: the read of the notification
  * that follows must not pass it (the owner clears the notification, then counts). */
 static inline bool ledger_end_life(ledger_byte *state, uint8_t value)

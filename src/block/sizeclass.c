@@ -13,7 +13,8 @@
  * they are few. What the colour covers is TAIL in the ledger. */
 #define COLOUR_LINES(size) ((size) <= 1024 ? 15 : (size) <= 4160 ? 31 : 63)
 
-/* Entries a magazine may hold: 64 KiB of blocks, at least 3 and at most 127: with the sentinel a power of two. */
+/* Entries a magazine may hold: 64 KiB of blocks, at least 7 up to 16 KiB and 3 above, at most 127: with the sentinel a
+ * power of two. */
 #define MAGAZINE_BYTES (64 * KIB)
 #define MAGAZINE_BLOCKS(size) (MAGAZINE_BYTES / (size))
 #define MAGAZINE_MAX(size) \
@@ -21,7 +22,7 @@
 	 : MAGAZINE_BLOCKS(size) >= 64 ? 63 \
 	 : MAGAZINE_BLOCKS(size) >= 32 ? 31 \
 	 : MAGAZINE_BLOCKS(size) >= 16 ? 15 \
-	 : MAGAZINE_BLOCKS(size) >= 8  ? 7 \
+	 : MAGAZINE_BLOCKS(size) >= 4  ? 7 \
 	                               : 3)
 
 const struct size_class size_classes[CLASS_COUNT] = {

@@ -40,7 +40,7 @@ struct region *region_at(size_t index)
 	return regions[index];
 }
 
-struct region *region_of(const void *address)
+struct region *region_of_any(const void *address)
 {
 	size_t count = region_count();
 
@@ -58,16 +58,6 @@ struct span *span_of_any(const void *address)
 	    (uintptr_t)address - region->base >= atomic_load_explicit(&region->committed_bytes, memory_order_acquire))
 		return &span_nobody;
 	return region_span(region, (uintptr_t)address);
-}
-
-void page_map_set(uintptr_t start, size_t units, struct span *span)
-{
-	struct region *region = region_of((void *)start);
-	size_t first = region_unit(region, start);
-	uintptr_t distance = (uintptr_t)span - (uintptr_t)&span_nobody;
-
-	for (size_t i = first; i < first + units; i++)
-		atomic_store_explicit(&region->page_map[i], distance, memory_order_release);
 }
 
 /* ---- Bits ---- */
@@ -107,7 +97,7 @@ size_t region_bits_count(const uint64_t *bits, size_t first, size_t count)
 	size_t total = 0;
 
 	FOR_EACH_WORD(first, count, word, mask)
-		total += (size_t)__builtin_popcountll(bits[word] & mask);
+		total += popcount64(bits[word] & mask);
 	return total;
 }
 

@@ -112,7 +112,13 @@ HIDDEN extern struct lock space_lock;
 size_t region_count(void);
 struct region *region_at(size_t index);
 /* The region whose address space holds the address, NULL if none; no lock needed. */
-struct region *region_of(const void *address);
+struct region *region_of_any(const void *address);
+static inline struct region *region_of(const void *address)
+{
+	if (LIKELY((uintptr_t)address - region_first.base < region_first.reserved_bytes))
+		return &region_first;
+	return region_of_any(address);
+}
 
 /* The descriptor of the unit that `address`, in the committed part of `region`, lies in. No lock needed. */
 ALWAYS_INLINE struct span *region_span(const struct region *region, uintptr_t address)
@@ -134,6 +140,17 @@ static inline struct span *span_of(const void *address)
 
 /* Makes `span` the descriptor of `units` units from `start` on. Release: pairs with the program's own hand-over of
  * the blocks' addresses. */
-void page_map_set(uintptr_t start, size_t units, struct span *span);
+static inline void page_map_set_in(const struct region *region, uintptr_t start, size_t units, struct span *span)
+{
+	uintptr_t distance = (uintptr_t)span - (uintptr_t)&span_nobody;
+	size_t first = (start - region->base) >> UNIT_LOG2;
+
+	for (size_t i = first; i < first + units; i++)
+		atomic_store_explicit(&region->page_map[i], distance, memory_order_release);
+}
+static inline void page_map_set(uintptr_t start, size_t units, struct span *span)
+{
+	page_map_set_in(region_of((void *)start), start, units, span);
+}
 
 #endif

@@ -124,26 +124,36 @@ static void total_add(_Atomic size_t *total, size_t units)
 	atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + units, memory_order_relaxed);
 }
 
-static void free_insert(struct span *span)
+/* So many of the units' dirty bits are set. */
+static void free_insert(const struct region *region, struct span *span, uintptr_t start, size_t units, size_t dirty_units)
 {
-	struct region *region = region_of((void *)span->start);
-
 	span->kind = SPAN_FREE;
-	span->dirty_units = region_bits_count(region->dirty, region_unit(region, span->start), span->units);
-	total_add(&spans.dirty_units, span->dirty_units);
-	spans.clean_units += span->units - span->dirty_units;
-	page_map_set(span->start, 1, span);
-	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, span);
+	span->start = start;
+	span->units = units;
+	span->dirty_units = dirty_units;
+	total_add(&spans.dirty_units, dirty_units);
+	spans.clean_units += units - dirty_units;
+	page_map_set_in(region, start, 1, span);
+	page_map_set_in(region, start + (units - 1) * UNIT_BYTES, 1, span);
 	tree_insert(tree_of(span), span);
 }
 
-static void free_remove(struct span *span)
+static void free_remove(const struct region *region, struct span *span)
 {
 	tree_remove(tree_of(span), span);
 	total_add(&spans.dirty_units, (size_t)0 - span->dirty_units);
 	spans.clean_units -= span->units - span->dirty_units;
-	page_map_set(span->start, 1, &span_nobody);
-	page_map_set(span->start + (span->units - 1) * UNIT_BYTES, 1, &span_nobody);
+	page_map_set_in(region, span->start, 1, &span_nobody);
+	page_map_set_in(region, span->start + (span->units - 1) * UNIT_BYTES, 1, &span_nobody);
+}
+
+/* How many of the units, which are a free span's, are dirty. */
+static size_t dirty_units_in(const struct region *region, const struct span *span, uintptr_t start, size_t units)
+{
+	if (span->dirty_units == 0 || units == 0)
+		return 0;
+	return span->dirty_units == span->units ? units
+	                                        : region_bits_count(region->dirty, region_unit(region, start), units);
 }
 
 /* The free span whose first or last unit is the one at `address`, NULL if there is none. */
@@ -157,21 +167,24 @@ static struct span *free_neighbour(const struct region *region, uintptr_t addres
 	return span->kind == SPAN_FREE ? span : NULL;
 }
 
-/* Makes [start, start + units) free, merged with its free neighbours. Without memory for a descriptor the units are
- * out of use until a neighbour is released: that costs address space, never correctness. */
-static void free_add(struct region *region, uintptr_t start, size_t units)
+/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. Without memory for a
+ * descriptor the units are out of use until a neighbour is released: that costs address space, never correctness. */
+static void free_add(const struct region *region, uintptr_t start, size_t units, bool dirty)
 {
+	size_t dirty_units = dirty ? units : 0;
 	struct span *before = free_neighbour(region, start - UNIT_BYTES);
 	struct span *after = free_neighbour(region, start + units * UNIT_BYTES);
 
 	if (before != NULL) {
-		free_remove(before);
+		free_remove(region, before);
 		start = before->start;
 		units += before->units;
+		dirty_units += before->dirty_units;
 	}
 	if (after != NULL) {
-		free_remove(after);
+		free_remove(region, after);
 		units += after->units;
+		dirty_units += after->dirty_units;
 		if (before != NULL)
 			descriptor_recycle(after);
 		else
@@ -179,34 +192,31 @@ static void free_add(struct region *region, uintptr_t start, size_t units)
 	}
 	if (before == NULL && (before = descriptor_new()) == NULL)
 		return;
-	before->start = start;
-	before->units = units;
-	free_insert(before);
+	free_insert(region, before, start, units, dirty_units);
 }
 
 /* Cuts [start, start + units) out of a free span; what is left on both sides stays free. */
 static void free_cut(struct span *span, uintptr_t start, size_t units, struct span_range *range)
 {
-	struct region *region = region_of((void *)start);
+	const struct region *region = region_of((void *)start);
 	size_t before = (start - span->start) >> UNIT_LOG2;
 	size_t after = span->units - before - units;
+	size_t dirty_before = dirty_units_in(region, span, span->start, before);
+	size_t dirty_after;
 
-	free_remove(span);
 	range->start = start;
 	range->units = units;
-	range->dirty_units = region_bits_count(region->dirty, region_unit(region, start), units);
+	range->dirty_units = dirty_units_in(region, span, start, units);
+	dirty_after = span->dirty_units - dirty_before - range->dirty_units;
+	free_remove(region, span);
 	total_add(&spans.used_units, units);
-	if (before > 0) {
-		span->units = before;
-		free_insert(span);
-	}
+	if (before > 0)
+		free_insert(region, span, span->start, before, dirty_before);
 	if (after > 0) {
 		struct span *rest = before > 0 ? descriptor_new() : span;
 		if (rest == NULL)
 			return;
-		rest->start = start + units * UNIT_BYTES;
-		rest->units = after;
-		free_insert(rest);
+		free_insert(region, rest, start + units * UNIT_BYTES, after, dirty_after);
 	} else if (before == 0) {
 		descriptor_recycle(span);
 	}
@@ -251,7 +261,7 @@ bool span_take(size_t units, size_t alignment, struct span_range *range)
 	size_t new_units;
 	if (!region_grow(padded, &region, &start, &new_units))
 		return false;
-	free_add(region, start, new_units);
+	free_add(region, start, new_units, false);
 	return take_from(tree_best_fit(spans.clean, padded), units, alignment, range) ||
 	       take_from(tree_best_fit(spans.dirty, padded), units, alignment, range);
 }
@@ -277,14 +287,14 @@ void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, boo
 
 	DCHECK(lock_is_held(&space_lock));
 	if (mapped_units > 0)
-		page_map_set(start, mapped_units, &span_nobody);
+		page_map_set_in(region, start, mapped_units, &span_nobody);
 	if (dirty)
 		region_bits_set(region->dirty, first, units);
 	else
 		region_bits_clear(region->dirty, first, units);
 	region_bits_clear(region->aged, first, units);
 	total_add(&spans.used_units, (size_t)0 - units);
-	free_add(region, start, units);
+	free_add(region, start, units, dirty);
 }
 
 size_t span_dirty_run(uintptr_t start, size_t units, size_t from_unit, size_t *run_units)

@@ -32,6 +32,12 @@ struct bin {
 	struct entry *entries;          /* the magazine's memory; NULL until first used */
 	uint16_t capacity;              /* entries there is memory for, without the sentinel */
 	uint16_t allowed;               /* entries that may be used: follows demand */
+	/* Whether this thread's blocks are freed by others: see heap.c, Export. */
+	void *samples[2];               /* blocks of the last refill, in its first place and its middle one */
+	uint16_t filled;                /* entries of the last refill */
+	uint16_t gained;                /* blocks that others have freed, since a free of this thread's own was seen */
+	uint8_t untouched;              /* refills since then */
+	uint8_t exports;                /* refills that are still served by the shared heap */
 	uint8_t looks;                  /* slow frees that may still pass a full magazine by before it is looked at */
 	bool dropped;                   /* the last slow path was a drop, not a refill */
 };
@@ -50,6 +56,7 @@ struct heap {
 	_Atomic(struct span *) notified ALIGNED(64);    /* stack of slabs, linked by next_notified */
 	_Atomic uint32_t pending;       /* slabs pushed while nobody's thread used the heap */
 	_Atomic uint32_t state;         /* enum heap_state */
+	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */
 	struct heap *next_made;         /* under pool_lock, set once */
 };
@@ -87,6 +94,9 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry);
  * times the slab changed from one entry to the next. */
 size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep);
 
+/* Its thread ends: empties all magazines, forgets what was learnt of them. */
+void heap_retire(struct heap *heap);
+
 /* Empties all magazines. */
 void heap_drop_all(struct heap *heap);
 
@@ -98,6 +108,16 @@ void heap_notify(struct span *slab);
 
 /* Takes over slabs that announced themselves without an owner. Any thread, no lock held. */
 void heap_forward_orphans(void);
+
+/* Fills up to `wanted` places of the magazine of `heap` from the listed slabs of `owner`, which may be another heap.
+ * Returns how many. By the users of both. */
+size_t heap_fill(struct heap *heap, struct heap *owner, unsigned class_index, size_t wanted);
+
+/* The same from a new slab. */
+size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index, size_t wanted);
+
+/* Under the claim, by the users of both: makes `to` the slab's owner. The caller drains `from` afterwards. */
+void heap_hand_over(struct heap *from, struct heap *to, struct span *slab);
 
 /* Under the claim, by the owner's user: puts a slab that was just counted where it belongs, releasing it if it is
  * empty, and ends the claim. */

@@ -10,7 +10,7 @@
 
 enum { CALLS_NO_MORE = UINT32_MAX };    /* it is exiting, or is just getting its heap */
 
-/* Calls that the shared heap has served for this thread. The other 4 of less than 16 bytes of TLS. */
+/* Calls that the shared heap has served for this thread, frees too. The other 4 of less than 16 bytes of TLS. */
 static _Thread_local uint32_t shared_calls __attribute__((tls_model("initial-exec")));
 
 static pthread_key_t heap_key;
@@ -68,6 +68,14 @@ struct heap *life_heap_if_any(void)
 	return thread_heap_distance != 0 ? heap_at(thread_heap_distance) : heap_found_again();
 }
 
+bool life_is_new(void)
+{
+	if (shared_calls >= SHARED_CALLS_MAX)
+		return false;
+	shared_calls++;
+	return true;
+}
+
 struct heap *life_heap(void)
 {
 	struct heap *heap = life_heap_if_any();
@@ -75,7 +83,7 @@ struct heap *life_heap(void)
 	if (heap != NULL || shared_calls == CALLS_NO_MORE)
 		return heap;
 	/* The first thread's program is certain to allocate. */
-	if (pool_counts().made > 0 && ++shared_calls <= SHARED_CALLS_MAX)
+	if (pool_counts().made > 0 && life_is_new())
 		return NULL;
 	return heap_get();
 }

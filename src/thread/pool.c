@@ -123,7 +123,7 @@ struct heap *pool_make_shared(void)
 
 void pool_give(struct heap *heap)
 {
-	heap_drop_all(heap);
+	heap_retire(heap);
 	heap_drain(heap);
 	lock_take(&pool_lock);
 	heap_pool(heap);
@@ -199,9 +199,7 @@ static bool rob(struct heap *from, struct heap *to, unsigned class_index)
 		slab = slab->list.next;
 	if (slab == NULL)
 		return false;
-	heap_unlist(from, slab);
-	atomic_store_explicit(&slab->owner, to->distance, memory_order_seq_cst);
-	heap_settle(to, slab);
+	heap_hand_over(from, to, slab);
 	/* See notify_push. */
 	heap_drain(from);
 	return true;
@@ -212,6 +210,8 @@ bool pool_help(struct heap *heap, unsigned class_index)
 	bool found = false;
 
 	heap_forward_orphans();
+	if (shared_rob(heap, class_index))
+		return true;
 	if ((load(&pool.pooled_count) == 0 && !atomic_load_explicit(&pool.walking, memory_order_relaxed)) ||
 	    !lock_try(&pool_lock))
 		return false;

@@ -13,14 +13,75 @@ static struct heap *shared_heap(void)
 	return atomic_load_explicit(&shared, memory_order_acquire);
 }
 
+/* Under shared_lock. */
+static struct heap *shared_heap_made(void)
+{
+	if (shared_heap() == NULL)
+		atomic_store_explicit(&shared, pool_make_shared(), memory_order_release);
+	return shared_heap();
+}
+
+/* The user's list of slabs goes over to the shared heap. Slabs that are claimed (their pages are being dropped) stay. */
+static void hand_over_all(struct heap *from, struct heap *to, unsigned class_index)
+{
+	struct span *slab = from->bins[class_index].partial;
+
+	while (slab != NULL) {
+		struct span *next = slab->list.next;
+		if (claim_try(slab))
+			heap_hand_over(from, to, slab);
+		slab = next;
+	}
+	/* See notify_push. */
+	heap_drain(from);
+}
+
+size_t shared_exchange(struct heap *heap, unsigned class_index, size_t wanted)
+{
+	size_t got = 0;
+
+	lock_take(&shared_lock);
+	struct heap *owner = shared_heap_made();
+	if (owner != NULL) {
+		if (heap->bins[class_index].partial != NULL)
+			hand_over_all(heap, owner, class_index);
+		got = heap_fill(heap, owner, class_index, wanted);
+		if (got == 0) {
+			heap_drain(owner);
+			got = heap_fill(heap, owner, class_index, wanted);
+		}
+		if (got == 0)
+			got = heap_fill_new(heap, owner, class_index, wanted);
+	}
+	lock_release(&shared_lock);
+	return got;
+}
+
+bool shared_rob(struct heap *heap, unsigned class_index)
+{
+	struct heap *from = shared_heap();
+
+	if (from == NULL || from == heap || !lock_try(&shared_lock))
+		return false;
+	if (from->bins[class_index].partial == NULL)
+		heap_drain(from);
+	struct span *slab = from->bins[class_index].partial;
+	bool robbed = slab != NULL && claim_try(slab);
+	if (robbed) {
+		heap_hand_over(from, heap, slab);
+		/* See notify_push. */
+		heap_drain(from);
+	}
+	lock_release(&shared_lock);
+	return robbed;
+}
+
 struct entry shared_take(unsigned class_index)
 {
 	struct entry entry = { NULL, NULL };
 
 	lock_take(&shared_lock);
-	if (shared_heap() == NULL)
-		atomic_store_explicit(&shared, pool_make_shared(), memory_order_release);
-	if (shared_heap() != NULL)
+	if (shared_heap_made() != NULL)
 		entry = heap_take(shared_heap(), class_index);
 	lock_release(&shared_lock);
 	return entry;
