@@ -11,6 +11,9 @@
 /* A refill that has found something looks at no more than this many slabs: each may have but one free block. */
 #define REFILL_SLABS_MAX 16
 
+/* A heap that finds so much freed by others at once has sat on it for long: see Export. */
+#define EXPORT_BYTES MIB
+
 /* Magazines up to this bound are filled whole. */
 #define REFILL_WHOLE_MAX 7
 
@@ -138,6 +141,7 @@ void heap_drain(struct heap *heap)
 {
 	if (atomic_load_explicit(&heap->notified, memory_order_relaxed) == NULL)
 		return;
+	size_t gained_bytes = 0;
 	struct span *slab = atomic_exchange_explicit(&heap->notified, NULL, memory_order_acquire);
 	while (slab != NULL) {
 		/* Before the token is cleared: from then on another push may overwrite it. */
@@ -150,8 +154,9 @@ void heap_drain(struct heap *heap)
 				struct bin *bin = &heap->bins[slab->class_index];
 				slab_count_returns(slab);
 				size_t known = slab->free_count;
-				size_t gained = slab_count_free(slab) - known + bin->gained;
-				bin->gained = (uint16_t)min_size(gained, UINT16_MAX);
+				size_t gained = slab_count_free(slab) - known;
+				gained_bytes += gained * slab->block_bytes;
+				bin->gained = (uint16_t)min_size(bin->gained + gained, UINT16_MAX);
 				heap_settle(heap, slab);
 			} else {
 				heap_notify(slab);
@@ -159,6 +164,7 @@ void heap_drain(struct heap *heap)
 		}
 		slab = next;
 	}
+	heap->sat_on_much |= gained_bytes >= EXPORT_BYTES;
 }
 
 void heap_forward_orphans(void)
@@ -227,8 +233,8 @@ size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index
  * which all of them fill their magazines from.
  *
  * It is recognised without a count on the fast paths: a free by the thread itself overwrites an entry that a refill has
- * written. As long as the entries of refill after refill are as they were, and others free, the class is exported; for
- * EXPORT_REFILLS refills, then it has to show it again. */
+ * written. As long as the entries of refill after refill are as they were, and others free, the class is exported, if
+ * much had gathered at some time; for EXPORT_REFILLS refills, then it has to show it again. */
 
 #define EXPORT_AFTER 4
 #define EXPORT_REFILLS 250
@@ -237,6 +243,11 @@ size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index
 
 /* Heaps in use that have a class to export. */
 static _Atomic uint32_t exporters;
+
+uint32_t heap_exporters(void)
+{
+	return atomic_load_explicit(&exporters, memory_order_relaxed);
+}
 
 static void sample_set(struct bin *bin, size_t filled)
 {
@@ -269,13 +280,13 @@ static void export_learn(struct heap *heap, unsigned class_index)
 		bin->untouched++;
 		return;
 	}
-	if (bin->gained < EXPORT_AFTER * bin->filled)
+	if (!heap->sat_on_much || bin->gained < EXPORT_AFTER * bin->filled)
 		return;
 	if (!heap->exports) {
 		heap->exports = true;
 		atomic_fetch_add_explicit(&exporters, 1, memory_order_relaxed);
 	}
-	if (atomic_load_explicit(&exporters, memory_order_relaxed) >= EXPORTERS_MIN) {
+	if (heap_exporters() >= EXPORTERS_MIN) {
 		bin->exports = EXPORT_REFILLS;
 		bin->untouched = 0;
 		bin->gained = 0;
@@ -409,7 +420,7 @@ void heap_retire(struct heap *heap)
 {
 	if (heap->exports)
 		atomic_fetch_sub_explicit(&exporters, 1, memory_order_relaxed);
-	heap->exports = false;
+	heap->exports = heap->sat_on_much = false;
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
 		heap->bins[class_index].exports = 0;
 	heap_drop_all(heap);

@@ -56,6 +56,7 @@ struct heap {
 	_Atomic(struct span *) notified ALIGNED(64);    /* stack of slabs, linked by next_notified */
 	_Atomic uint32_t pending;       /* slabs pushed while nobody's thread used the heap */
 	_Atomic uint32_t state;         /* enum heap_state */
+	bool sat_on_much;               /* others had freed much when it looked: see heap.c, Export */
 	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */
 	struct heap *next_made;         /* under pool_lock, set once */
@@ -102,6 +103,9 @@ void heap_drop_all(struct heap *heap);
 
 /* Looks at all slabs that others announced: counts them, lists them, releases the empty ones. By the heap's user. */
 void heap_drain(struct heap *heap);
+
+/* Heaps in use that have a class to export. */
+uint32_t heap_exporters(void);
 
 /* After a block of `slab` became FREE by another thread than the owner: announces the slab, once. */
 void heap_notify(struct span *slab);

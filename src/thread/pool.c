@@ -13,6 +13,8 @@
 
 /* A heap that nobody uses is drained by those who push on it, once for so many slabs. */
 #define PENDING_MAX 16
+/* The shared heap, if threads fill their magazines from it: they drain it when they need to. */
+#define PENDING_MAX_EXPORTS 512
 /* Units that one step of the walk looks at. */
 #define WALK_UNITS 4096
 #define WALK_UNITS_MAX ((size_t)1 << 26)
@@ -231,9 +233,12 @@ void pool_notified(struct heap *heap, bool urgent)
 {
 	uint32_t pending = atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed);
 
-	if (!urgent && pending % PENDING_MAX != PENDING_MAX - 1)
+	bool shared = atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED;
+	uint32_t pending_max = shared && heap_exporters() > 0 ? PENDING_MAX_EXPORTS : PENDING_MAX;
+
+	if (!urgent && pending % pending_max != pending_max - 1)
 		return;
-	if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED) {
+	if (shared) {
 		shared_tidy();
 	} else if (lock_try(&pool_lock)) {
 		if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_POOLED)
