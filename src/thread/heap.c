@@ -20,8 +20,9 @@
 /* Blocks that went back to more than one slab per so many are scattered. */
 #define SCATTERED_FRACTION 4
 
-/* While they are, frees pass the full magazine by, straight to their slabs: its older half goes once in so many slow
- * ones, of which each grants its slab SLAB_RETURNS_MAX quick ones. */
+/* When a magazine is full again and no refill came between, frees pass it by, straight to their slabs: its older half
+ * goes once in so many slow ones, of which each grants its slab SLAB_RETURNS_MAX quick ones. Not at the first time: a
+ * branch that is taken now and then costs more than a drop. */
 #define LOOKS_MAX 8
 
 _Thread_local uintptr_t thread_heap_distance;
@@ -299,6 +300,7 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 	struct bin *bin = &heap->bins[class_index];
 	bool in_use = atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_IN_USE;
 
+	bin->looks = 0;
 	if (in_use)
 		export_learn(heap, class_index);
 	if (!magazine_grow(heap, class_index))
@@ -387,11 +389,12 @@ size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
  * many as well, and the bound shrinks (magazine.h). */
 static void make_room(struct heap *heap, unsigned class_index)
 {
-	size_t half = heap->bins[class_index].allowed / 2u;
+	struct bin *bin = &heap->bins[class_index];
+	size_t half = bin->allowed / 2u;
 	size_t slabs = heap_drop(heap, class_index, half);
 	bool scattered = slabs * SCATTERED_FRACTION > half;
 
-	heap->bins[class_index].looks = LOOKS_MAX;
+	bin->looks = bin->dropped ? LOOKS_MAX : 0;
 	if (magazine_dropped(heap, class_index, scattered))
 		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
 }
