@@ -1,7 +1,7 @@
 /* What the benchmark programs share: a small generator, a clock, arguments, figures from /proc, and the RESULT line.
  *
- * Included first by every bench/NAME.c. Nothing here allocates while a program measures: reading /proc uses the stack,
- * and stdio is touched only by the final report.
+ * Included first by every program of bench/. Nothing here but block_new allocates while a program measures: reading
+ * /proc uses the stack, and stdio is touched only by the final report.
  */
 #ifndef QUARRY_BENCH_H
 #define QUARRY_BENCH_H
@@ -78,6 +78,17 @@ static inline uint64_t random_between(uint64_t *state, uint64_t least, uint64_t 
 	return least + random_below(state, most - least + 1);
 }
 
+/* least .. most, below 2^32, each doubling equally likely: most values are small, most of their sum is in large ones. */
+static inline uint64_t random_spread(uint64_t *state, uint64_t least, uint64_t most)
+{
+	uint64_t doublings = 64 - (uint64_t)__builtin_clzll(most / least), value;
+	do {
+		uint64_t low = least << random_below(state, doublings);
+		value = low + random_below(state, low);
+	} while (value > most);
+	return value;
+}
+
 static inline void shuffle(void **blocks, size_t count, uint64_t *state)
 {
 	for (size_t i = count; i > 1; i--) {
@@ -86,6 +97,50 @@ static inline void shuffle(void **blocks, size_t count, uint64_t *state)
 		blocks[i - 1] = blocks[j];
 		blocks[j] = held;
 	}
+}
+
+/* --- blocks that are checked: the first bytes hold the size, the last byte repeats it ------------------------------ */
+
+enum { BLOCK_LEAST = 8, BLOCK_MOST = UINT32_MAX / 2 }; /* bounds of a block's size in bytes */
+
+static inline void block_mark(void *block, uint64_t bytes)
+{
+	uint32_t written = (uint32_t)bytes;
+	memcpy(block, &written, sizeof written);
+	((char *)block)[bytes - 1] = (char)written;
+}
+
+static inline void *block_new(uint64_t bytes)
+{
+	void *block = need(malloc(bytes));
+	block_mark(block, bytes);
+	return block;
+}
+
+/* As block_new, and every page of a large block is written too. */
+static inline void *block_new_touched(uint64_t bytes)
+{
+	char *block = block_new(bytes);
+	for (uint64_t at = PAGE_BYTES; at < bytes; at += PAGE_BYTES)
+		block[at] = (char)bytes;
+	return block;
+}
+
+/* Returns the size. A block that was handed out twice, or written to by the allocator, ends the program. */
+static inline uint64_t block_check(const void *block)
+{
+	uint32_t bytes;
+	memcpy(&bytes, block, sizeof bytes);
+	if (bytes < BLOCK_LEAST || ((const char *)block)[bytes - 1] != (char)bytes)
+		fail("a block of %u bytes lost its content", (unsigned)bytes);
+	return bytes;
+}
+
+static inline void block_free(void *block)
+{
+	if (block)
+		block_check(block);
+	free(block);
 }
 
 /* --- clock --------------------------------------------------------------------------------------------------------- */
@@ -197,7 +252,7 @@ static inline uint64_t mappings_count(void)
 	return lines;
 }
 
-/* --- the line that bench/run reads --------------------------------------------------------------------------------- */
+/* --- the line that bench/compare reads ------------------------------------------------------------------------------ */
 
 /* Lower is better, except for keys that end in _per_s. Units: ns us ms s (time), KiB MiB (memory), M (rate), count. */
 static inline void result(const char *key, double value, const char *unit)

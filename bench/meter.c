@@ -1,11 +1,11 @@
-/* Runs one command under a preload and writes what it cost to a descriptor: bench/run's measuring hand.
+/* Runs one command under a preload and writes what it cost to a descriptor: the measuring hand of bench/compare.
  *
  * usage: meter DESCRIPTOR PRELOAD COMMAND [ARGUMENT]...     (an empty PRELOAD is none)
  * writes one line: wall-ns user-us system-us peak-KiB minor-faults status      (128 + N after signal N)
  * or: error TEXT
  *
  * Why a program of its own: ru_maxrss survives exec, so a child forked from a large process - an interpreter - starts
- * with that one's memory as its peak, and every small program would measure as large as bench/run. This one is smaller
+ * with that one's memory as its peak, and every small program would measure as large as bench/compare. This one is smaller
  * than anything it starts. The preload is set in the child alone. Children of the command that it waited for are counted
  * in: their times are added, their peaks compared.
  */

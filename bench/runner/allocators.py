@@ -2,6 +2,7 @@
 
 import glob
 import os
+import platform
 import re
 import select
 import struct
@@ -11,15 +12,22 @@ from dataclasses import dataclass
 
 from .errors import BenchError
 
-# Debian's packages libjemalloc2, libmimalloc2.0, libtcmalloc-minimal4.
+LIBRARY_FOLDERS = ("/usr/lib/*-linux-*", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+CLANG_FOLDERS = ("/usr/lib/llvm-*/lib/clang/*/lib", "/usr/lib/clang/*/lib", "/usr/lib64/clang/*/lib")
+MACHINE = platform.machine()
+
+# Debian's packages libjemalloc2, libmimalloc2.0, libtcmalloc-minimal4, libclang-rt-dev: where each may be. Clang's
+# runtime lies in a folder of the system or of the target, with or without the machine in its name.
 PEERS = {
-    "jemalloc": "libjemalloc.so.2",
-    "mimalloc": "libmimalloc.so.2.0",
-    "tcmalloc": "libtcmalloc_minimal.so.4",
+    "jemalloc": [f"{folder}/libjemalloc.so.2" for folder in LIBRARY_FOLDERS],
+    "mimalloc": [f"{folder}/libmimalloc.so.{version}" for version in ("3", "2", "2.0") for folder in LIBRARY_FOLDERS],
+    "tcmalloc": [f"{folder}/libtcmalloc_minimal.so.4" for folder in LIBRARY_FOLDERS],
+    "scudo": [f"{folder}/{file}" for folder in CLANG_FOLDERS
+              for file in (f"linux/libclang_rt.scudo_standalone-{MACHINE}.so",
+                           f"{MACHINE}-*/libclang_rt.scudo_standalone.so")],
 }
 PT_INTERP = 3  # of an ELF program header: the dynamic loader
 START_SECONDS = 10  # after which a preloaded program counts as hanging
-LIBRARY_FOLDERS = ("/usr/lib/*-linux-*", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 
 
 @dataclass
@@ -51,16 +59,23 @@ def find_quarry(folders):
     return None
 
 
-def find_peer(library):
-    for folder in LIBRARY_FOLDERS:
-        for path in sorted(glob.glob(os.path.join(folder, library))):
-            return path
+def by_version(path):
+    """Sorts llvm-9 before llvm-14."""
+    return [int(number) for number in re.findall(r"\d+", path)]
+
+
+def find_peer(places):
+    """The newest library at the first of these places that has one, or None."""
+    for place in places:
+        found = sorted(glob.glob(place), key=by_version)
+        if found:
+            return found[-1]
     return None
 
 
 def collect(quarry, extra, only):
     """The allocators to measure, in the order of the table. extra: texts NAME=PATH; only: names, or None for all."""
-    paths = {"libc": "", "quarry": quarry, **{name: find_peer(file) for name, file in PEERS.items()}}
+    paths = {"quarry": quarry, "libc": "", **{name: find_peer(places) for name, places in PEERS.items()}}
     for text in extra:
         name, equals, path = text.partition("=")
         if not (name and equals and path):

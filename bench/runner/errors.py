@@ -1,5 +1,5 @@
-"""The one exception that bench/run turns into a one-line message."""
+"""The one exception that bench/compare turns into a one-line message."""
 
 
 class BenchError(Exception):
-    """Something the caller of bench/run can mend: the text says what."""
+    """Something the caller of bench/compare can mend: the text says what."""

@@ -1,169 +1,346 @@
-"""Metrics, ratios to the peers, the table, the check and the summary."""
+"""Figures and ratios from the document of results; the tables, the geometric means and the check.
+
+The document is what session.py keeps and what the JSON file holds. A ratio says how many times worse: below 1 is
+better."""
 
 import math
 from dataclasses import dataclass
 
+from .measure import OWN_FIGURE
+
 SUBJECT = "quarry"
-COLUMNS_AT_ONCE = 6  # 34 + 6 * 14 characters: fits 120 columns
-NAME_WIDTH, METRIC_WIDTH, VALUE_WIDTH, RATIO_WIDTH = 17, 17, 8, 6
-TIME_UNITS = ("ns", "us", "ms", "s")
-MEMORY_UNITS = ("KiB", "MiB", "GiB", "KB", "MB", "B")
+BASE = "libc"  # of the geometric means, where it was measured
+NEAR = 1.1  # times the fastest: as good as it
+PEAK_SLACK_MIB = 300 / 1024  # more than the leanest peer's that --check bears, whatever the ratio
+TIME_GOAL = 0.93  # of the best single peer's geometric mean over all workloads
+COLUMNS_AT_ONCE = 7  # 19 + 7 * 12 + 10 characters fit in 120 columns
+NAME_WIDTH, VALUE_WIDTH, RATIO_WIDTH, LIMIT_WIDTH = 19, 7, 5, 10
+LABEL_WIDTH, MEAN_WIDTH = 21, 10  # of the geometric means
 
 
-@dataclass
+@dataclass(frozen=True)
 class Metric:
-    key: str      # as in the figures: wall, cpu, peak, faults, result:KEY
-    label: str    # as in the table
-    kind: str     # time, rate, memory or count
-    checked: bool
-
-    def ratio(self, value, reference):
-        """How many times worse than the reference: below 1 is better, for rates too."""
-        worse, better = (reference, value) if self.kind == "rate" else (value, reference)
-        if not better:
-            return 1.0 if not worse else math.inf
-        return worse / better
-
-    def best(self, values):
-        return max(values) if self.kind == "rate" else min(values)
+    key: str         # as in the figures
+    title: str       # above its table
+    unit: str
+    limit: str = ""  # which of the two limits stands beside it
+    compared: bool = True
 
 
-def kind_of(key, unit):
-    if key.endswith("_per_s"):
-        return "rate"
-    return "time" if unit in TIME_UNITS else "memory" if unit in MEMORY_UNITS else "count"
+WALL = Metric("wall", "wall time, s", "s", "bump")
+CPU = Metric("cpu", "CPU time, s", "s", "bump")
+PEAK = Metric("peak", "peak RSS, MiB", "MiB", "live")
+FAULTS = Metric("faults", "minor faults", "", compared=False)
+METRICS = [WALL, PEAK, CPU, FAULTS]
+AVERAGED = [WALL, CPU, PEAK]
 
 
-def metrics_of(results):
-    """The rows of one workload. What the program itself reports is checked; when it reports nothing, its CPU time is.
-    The peak of memory always is."""
-    units = {key: unit for result in results.values() for key, unit in result["units"].items()}
-    own = []
-    for key, unit in units.items():
-        if key.startswith("result:"):
-            name = key.split(":", 1)[1]
-            kind = kind_of(name, unit)
-            label = name if kind in ("rate", "count") else f"{name} {unit}"
-            own.append(Metric(key, label, kind, kind != "count"))
-    return own + [Metric("wall", "wall s", "time", False), Metric("cpu", "cpu s", "time", not own),
-                  Metric("peak", "peak MiB", "memory", True), Metric("faults", "minor faults", "count", False)]
+# --- figures -------------------------------------------------------------------------------------------------------
+
+def names_of(data):
+    return list(data["allocators"])
 
 
-def reference(metric, results):
-    """The best peer's median: of all allocators but Quarry. None when there is no peer."""
-    values = [result["medians"][metric.key] for name, result in results.items()
-              if name != SUBJECT and metric.key in result["medians"]]
-    return metric.best(values) if values else None
+def figure(entry, name, metric):
+    """The median, or None."""
+    return entry["results"].get(name, {}).get("medians", {}).get(metric.key)
 
+
+def failure(entry, name):
+    return entry["results"].get(name, {}).get("failed")
+
+
+def limit_of(entry, metric):
+    """The figure of the limit that stands beside this metric, or None."""
+    return entry["limits"].get(metric.limit, {}).get(metric.key)
+
+
+def best(entry, metric, names):
+    """(value, name) of the lowest among these allocators, or (None, "")."""
+    values = [(figure(entry, name, metric), name) for name in names if figure(entry, name, metric) is not None]
+    return min(values) if values else (None, "")
+
+
+def peers(names):
+    return [name for name in names if name != SUBJECT]
+
+
+def ratio(value, reference):
+    if not reference:
+        return 1.0 if not value else math.inf
+    return value / reference
+
+
+def in_groups(data):
+    """[(group, its description, its entries)] without the empty ones."""
+    grouped = [(group, about, [entry for entry in data["workloads"] if entry["group"] == group])
+               for group, about in data["groups"].items()]
+    return [row for row in grouped if row[2]]
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------
 
 def number(value):
-    if value >= 1e8:
-        return f"{value:.2e}"
+    if value >= 1e6 and value == int(value):
+        return f"{value:.0f}" if value < 1e7 else f"{value:.1e}"
     digits = 0 if value >= 1000 or value == int(value) else 1 if value >= 100 else 2 if value >= 10 else 3
     return f"{value:.{digits}f}"
 
 
 def ratio_text(value):
-    return f"{value:.2f}" if value < 100 else ">99"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else ">99"
 
-
-# --- the table -----------------------------------------------------------------------------------------------------
 
 def columns(names):
     return [names[at:at + COLUMNS_AT_ONCE] for at in range(0, len(names), COLUMNS_AT_ONCE)]
 
 
-def header(names):
+def has_limits(data):
+    return any(entry["limits"] for entry in data["workloads"])
+
+
+def header(metric, names, limits):
     width = VALUE_WIDTH + RATIO_WIDTH
-    line = " " * (NAME_WIDTH + METRIC_WIDTH) + "".join(f"{name[:width - 1]:>{width}}" for name in names)
+    line = f"{metric.title:{NAME_WIDTH}}" + "".join(f"{name[:width - 1]:>{width}}" for name in names)
+    if limits and metric.limit:
+        line += f"{metric.limit:>{LIMIT_WIDTH}}"
     return line + "\n" + "-" * len(line)
 
 
-def cell(metric, result, best):
-    if result["failed"]:
+def cell(entry, name, metric, reference):
+    if failure(entry, name):
         return f"{'failed':>{VALUE_WIDTH}}{'':{RATIO_WIDTH}}"
-    value = result["medians"].get(metric.key)
+    value = figure(entry, name, metric)
     if value is None:
         return f"{'-':>{VALUE_WIDTH}}{'':{RATIO_WIDTH}}"
-    ratio = "" if best is None or metric.kind == "count" else ratio_text(metric.ratio(value, best))
-    return f"{number(value):>{VALUE_WIDTH}}{ratio:>{RATIO_WIDTH}}"
+    compared = metric.compared and reference is not None
+    return f"{number(value):>{VALUE_WIDTH}}{ratio_text(ratio(value, reference)) if compared else '':>{RATIO_WIDTH}}"
 
 
-def rows(workload, results, names, brief):
-    """The lines of one workload for these columns. A star marks what --check compares."""
+def row(entry, names, shown, metric, limits):
+    """One line: the median and its ratio to the best peer for each allocator shown; and the limit, if limits."""
+    reference, _ = best(entry, metric, peers(names))
+    line = f"{entry['name'][:NAME_WIDTH - 1]:{NAME_WIDTH}}" + "".join(
+        cell(entry, name, metric, reference) for name in shown)
+    if limits and metric.limit:
+        value = limit_of(entry, metric)
+        line += f"{'-' if value is None else number(value):>{LIMIT_WIDTH}}"
+    return line.rstrip()
+
+
+def failures(entry, names):
+    return [f"    {name} failed: {failure(entry, name)}" for name in names if failure(entry, name)]
+
+
+def group_line(data, group):
+    return f"{group}: {data['groups'][group]}"
+
+
+def table(data, metric):
+    """All workloads, one line each; more allocators than fit are put below."""
+    names, limits = names_of(data), has_limits(data)
     lines = []
-    for metric in metrics_of(results):
-        if brief and not metric.checked:
-            continue
-        name = workload.name[:NAME_WIDTH - 1] if not lines else ""
-        label = metric.label[:METRIC_WIDTH - 3] + (" *" if metric.checked else "")
-        best = reference(metric, results)
-        lines.append(f"{name:{NAME_WIDTH}}{label:{METRIC_WIDTH}}" +
-                     "".join(cell(metric, results[n], best) for n in names).rstrip())
-    for name in names:
-        if results[name]["failed"]:
-            lines.append(f"{'':{NAME_WIDTH}}{name} failed: {results[name]['failed']}")
+    for shown in columns(names):
+        lines.append(header(metric, shown, limits))
+        for group, _, entries in in_groups(data):
+            if len(data["groups"]) > 1:
+                lines.append(group_line(data, group))
+            for entry in entries:
+                lines.append(row(entry, names, shown, metric, limits))
+                lines += failures(entry, shown) if metric is WALL else []
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def own_figures(entry):
+    """[(key, unit, {name: median})] of what the program says of itself."""
+    found = {}
+    for name, result in entry["results"].items():
+        for key, value in result["medians"].items():
+            if key.startswith(OWN_FIGURE):
+                found.setdefault((key[len(OWN_FIGURE):], result["units"].get(key, "")), {})[name] = value
+    return [(key, unit, values) for (key, unit), values in found.items()]
+
+
+def own_table(data):
+    lines = []
+    names = names_of(data)
+    width = VALUE_WIDTH + RATIO_WIDTH
+    for shown in columns(names):
+        line = f"{'said by themselves':{2 * NAME_WIDTH - 6}}" + "".join(f"{name[:width - 1]:>{width}}" for name in shown)
+        lines += [line, "-" * len(line)]
+        for entry in data["workloads"]:
+            for key, unit, values in own_figures(entry):
+                label = f"{entry['name'][:NAME_WIDTH - 1]:{NAME_WIDTH}}{f'{key} {unit}'[:NAME_WIDTH - 7]:{NAME_WIDTH - 6}}"
+                lines.append(label + "".join(
+                    f"{number(values[name]) if name in values else '-':>{VALUE_WIDTH}}{'':{RATIO_WIDTH}}"
+                    for name in shown).rstrip())
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def notes(data):
+    """What a reader has to know beside the figures."""
+    lines = []
+    for entry in data["workloads"]:
+        if entry["brings_allocator"] and BASE in data["allocators"]:
+            lines.append(f"{entry['name']}: the program is linked with {entry['brings_allocator']}; in the column"
+                         f" {BASE}, {BASE} is put before it.")
+    lines += [f"{name}: skipped, {why}." for name, why in data["skipped"].items()]
+    rounds = sorted({entry["rounds"] for entry in data["workloads"]})
+    if rounds and rounds != [data["rounds"]]:
+        lines.append(f"Rounds: {'-'.join(str(n) for n in sorted({rounds[0], rounds[-1]}))} of {data['rounds']}, as many"
+                     " for each allocator of a workload.")
+    if data["busy"]:
+        lines.append("The machine was busy when this began: do not believe small differences.")
+    if not data["complete"]:
+        lines.append("The run was interrupted: these are the workloads that it came to.")
+    return lines
+
+
+# --- geometric means -----------------------------------------------------------------------------------------------
+
+@dataclass
+class Mean:
+    label: str      # the group, or "all"
+    used: int       # workloads in which every allocator has a figure
+    total: int      # workloads measured
+    means: dict     # {name: geometric mean relative to the base}
+    rival: str      # the best single peer, or ""
+    against: float  # the subject's mean relative to the rival's, or None
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def present(data):
+    """The allocators that have any figure at all."""
+    return [name for name in names_of(data)
+            if any(figure(entry, name, WALL) is not None for entry in data["workloads"])]
+
+
+def base_of(data):
+    names = present(data)
+    return BASE if BASE in names else names[0] if names else ""
+
+
+def mean_over(data, metric, label, entries):
+    """None where no workload has a figure for every allocator."""
+    names, base = present(data), base_of(data)
+    complete = [entry for entry in entries if all(figure(entry, name, metric) for name in names)]
+    if not complete or not names:
+        return None
+    means = {name: geometric_mean([figure(entry, name, metric) / figure(entry, base, metric) for entry in complete])
+             for name in names}
+    rivals = [(means[name], name) for name in peers(names)]
+    rival = min(rivals)[1] if rivals else ""
+    against = means[SUBJECT] / means[rival] if rival and SUBJECT in means else None
+    return Mean(label, len(complete), len(entries), means, rival, against)
+
+
+def means(data, metric):
+    """One Mean per group, and the last over all."""
+    groups = in_groups(data)
+    rows = [mean_over(data, metric, group, entries) for group, _, entries in groups]
+    rows.append(mean_over(data, metric, "all", data["workloads"]))
+    return [mean for mean in rows if mean]
+
+
+def mean_lines(data, metric, shown, last):
+    lines = []
+    for mean in means(data, metric):
+        line = f"  {mean.label} ({mean.used} of {mean.total})".ljust(LABEL_WIDTH)
+        line += "".join(f"{mean.means[name]:>{MEAN_WIDTH}.3f}" if name in mean.means else f"{'-':>{MEAN_WIDTH}}"
+                        for name in shown)
+        if last and mean.against is not None:
+            line += f"{mean.against:>{MEAN_WIDTH}.3f} of {mean.rival}"
+        lines.append(line)
+    return lines
+
+
+def summary(data):
+    names = names_of(data)
+    if not present(data):
+        return "There are no figures."
+    lines = [f"Geometric means relative to {base_of(data)}: lower is better. In brackets, for how many workloads every"
+             " allocator has a figure."]
+    for shown in columns(names):
+        last = shown[-1] == names[-1]
+        head = f"{'':{LABEL_WIDTH}}" + "".join(f"{name[:MEAN_WIDTH - 1]:>{MEAN_WIDTH}}" for name in shown)
+        lines.append(head + ("  quarry against the best" if last and SUBJECT in names and len(names) > 1 else ""))
+        for metric in AVERAGED:
+            lines += [metric.title.split(",")[0], *mean_lines(data, metric, shown, last)]
+    return "\n".join([*lines, "", standing_table(data)])
+
+
+# --- how each stands in the field ----------------------------------------------------------------------------------
+
+@dataclass
+class Standing:
+    near: int        # workloads in which it is within NEAR of the best
+    total: int       # workloads in which it has a figure
+    worst: float     # ratio to the best, and where
+    worst_name: str
+
+
+def standing(data, name, metric):
+    """Against the best of all, the allocator itself included."""
+    ratios = [(ratio(figure(entry, name, metric), best(entry, metric, names_of(data))[0]), entry["name"])
+              for entry in data["workloads"] if figure(entry, name, metric) is not None]
+    if not ratios:
+        return Standing(0, 0, math.nan, "")
+    worst, where = max(ratios)
+    return Standing(sum(value <= NEAR for value, _ in ratios), len(ratios), worst, where)
+
+
+def standing_table(data):
+    lines = [f"{f'within {NEAR:g} of the best':{NAME_WIDTH + 5}}{'time':<10}{'worst':<30}{'peak RSS':<10}worst"]
+    for name in present(data):
+        line = f"  {name[:NAME_WIDTH]:{NAME_WIDTH + 3}}"
+        for metric in (WALL, PEAK):
+            found = standing(data, name, metric)
+            worst = f"{ratio_text(found.worst)} in {found.worst_name}"
+            line += f"{f'{found.near} of {found.total}':<10}{worst:<30}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
 # --- the check -----------------------------------------------------------------------------------------------------
 
-def violations(workload, results, limit):
-    """One line for each checked row in which Quarry is more than limit times the best peer."""
-    subject = results[SUBJECT]
-    if subject["failed"]:
-        return [f"{workload.name}: {SUBJECT} failed: {subject['failed']}"]
+def row_violations(entry, names, limit):
+    if failure(entry, SUBJECT):
+        return [f"{entry['name']}: {SUBJECT} failed: {failure(entry, SUBJECT)}"]
     lines = []
-    for metric in metrics_of(results):
-        best = reference(metric, results)
-        value = subject["medians"].get(metric.key)
-        if not metric.checked or best is None or value is None:
+    for metric, slack in ((WALL, 0), (PEAK, PEAK_SLACK_MIB)):
+        value = figure(entry, SUBJECT, metric)
+        reference, rival = best(entry, metric, peers(names))
+        if value is None or reference is None or value <= max(limit * reference, reference + slack):
             continue
-        ratio = metric.ratio(value, best)
-        if ratio > limit:
-            lines.append(f"{workload.name}: {metric.label} is {ratio_text(ratio)} times the best peer's"
-                         f" ({number(value)} against {number(best)})")
+        lines.append(f"{entry['name']}: {metric.title.split(',')[0]} is {ratio_text(ratio(value, reference))} times"
+                     f" {rival}'s ({number(value)} against {number(reference)} {metric.unit})")
     return lines
 
 
-# --- the summary ---------------------------------------------------------------------------------------------------
-
-def geometric_mean(values):
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
-
-
-def score(results, name, base, kinds):
-    """Geometric mean of name's ratios to base over the checked metrics of these kinds: one number per workload, so that
-    a program that reports four figures counts no more than one that reports one. None if there is no such figure."""
-    ratios = []
-    for metric in metrics_of(results):
-        if not metric.checked or metric.kind not in kinds or (metric.key.startswith("result:")
-                                                              and metric.kind == "memory"):
-            continue
-        value, against = (results[n]["medians"].get(metric.key) for n in (name, base))
-        if value and against:
-            ratios.append(metric.ratio(value, against))
-    return geometric_mean(ratios)
-
-
-def summary(finished, names):
-    """The geometric means, of own and of real programs, over the workloads in which no allocator failed. finished: pairs (workload, results)."""
-    base = "libc" if "libc" in names else names[0]
+def mean_violations(data):
     lines = []
-    for what, own in (("own", True), ("real", False)):
-        for label, kinds in (("time", ("time", "rate")), ("peak", ("memory",))):
-            table = [[score(results, name, base, kinds) for name in names]
-                     for workload, results in finished if workload.own == own]
-            table = [line for line in table if None not in line]
-            if table:
-                means = [geometric_mean([line[i] for line in table]) for i in range(len(names))]
-                lines.append((f"{label}, {len(table)} {what} programs", means))
-    if not lines:
-        return ""
-    text = [f"Geometric means relative to {base} (lower is better; programs for which every allocator has a figure):"]
-    for group in columns(names):
-        text.append(header(group))
-        for label, means in lines:
-            text.append(f"{label:{NAME_WIDTH + METRIC_WIDTH}}" + "".join(
-                f"{means[names.index(n)]:>{VALUE_WIDTH}.3f}{'':{RATIO_WIDTH}}" for n in group).rstrip())
-    return "\n".join(text)
+    wall = {mean.label: mean for mean in means(data, WALL)}
+    peak = {mean.label: mean for mean in means(data, PEAK)}
+    overall = wall.get("all")
+    if overall and overall.against is not None and overall.against > TIME_GOAL:
+        lines.append(f"geometric mean of time over all is {overall.against:.3f} of {overall.rival}'s,"
+                     f" more than {TIME_GOAL}")
+    real = wall.get("real")
+    if real and real.against is not None and real.against > 1:
+        lines.append(f"geometric mean of time over the real programs is {real.against:.3f} times {real.rival}'s")
+    memory = peak.get("all")
+    if memory and BASE in memory.means and SUBJECT in memory.means and memory.means[SUBJECT] >= memory.means[BASE]:
+        lines.append(f"geometric mean of peak RSS over all is {memory.means[SUBJECT]:.3f} times {BASE}'s, not below it")
+    return lines
+
+
+def violations(data, limit):
+    """One line for each way in which the subject is behind. A mean of one is none."""
+    names = names_of(data)
+    rows = [line for entry in data["workloads"] for line in row_violations(entry, names, limit)]
+    return rows + (mean_violations(data) if len(data["workloads"]) > 1 else [])

@@ -19,23 +19,23 @@ GROUPS = {
 
 # Own programs: (name, program and arguments, what it is).
 SMALL = [
-    ("lifo-1e3", "order --lifo 1 --live 1000", "10^3 blocks of 16-256 bytes allocated, freed newest first, again and again"),
+    ("lifo-1e3", "order --lifo 1 --live 1000 --operations 30000000", "10^3 blocks of 16-256 bytes allocated, freed newest first, again and again"),
     ("lifo-1e5", "order --lifo 1 --live 100000", "the same with 10^5"),
-    ("lifo-1e7", "order --lifo 1 --live 10000000", "the same with 10^7, of 16-64 bytes"),
-    ("fifo-1e3", "order --live 1000", "a queue: the oldest of 10^3 blocks is freed for each new one"),
+    ("lifo-1e7", "order --lifo 1 --live 10000000 --max 64", "the same with 10^7, of 16-64 bytes"),
+    ("fifo-1e3", "order --live 1000 --operations 30000000", "a queue: the oldest of 10^3 blocks is freed for each new one"),
     ("fifo-1e5", "order --live 100000", "the same with 10^5"),
-    ("fifo-1e7", "order --live 10000000", "the same with 10^7, of 16-64 bytes"),
-    ("replace-1e3", "replace --live 1000", "replace at random, 10^3 blocks of 32-256 bytes live"),
+    ("fifo-1e7", "order --live 10000000 --max 64", "the same with 10^7, of 16-64 bytes"),
+    ("replace-1e3", "replace --live 1000 --operations 40000000", "replace at random, 10^3 blocks of 32-256 bytes live"),
     ("replace-1e4", "replace --live 10000", "the same with 10^4"),
-    ("replace-1e5", "replace --live 100000", "the same with 10^5"),
-    ("replace-1e6", "replace --live 1000000", "the same with 10^6"),
-    ("replace-1e7", "replace --live 10000000", "the same with 10^7"),
-    ("replace-1e8", "replace --live 100000000 --min 8 --max 32", "10^8 blocks of 8-32 bytes"),
-    ("list-in-order", "binary --order 0", "linked list of 10^6 nodes: built, then freed in the order it was built"),
-    ("list-reverse", "binary --order 1", "freed in the reverse order"),
-    ("list-random", "binary --order 2", "freed at random"),
-    ("tree-in-order", "binary --tree 1 --order 0", "binary tree with names, two blocks a node: the same"),
-    ("tree-reverse", "binary --tree 1 --order 1", "in reverse"),
+    ("replace-1e5", "replace --live 100000 --operations 6000000", "the same with 10^5"),
+    ("replace-1e6", "replace --live 1000000 --operations 3000000", "the same with 10^6"),
+    ("replace-1e7", "replace --live 10000000 --operations 2000000", "the same with 10^7"),
+    ("replace-1e8", "replace --live 100000000 --min 8 --max 32 --operations 4000000", "10^8 blocks of 8-32 bytes"),
+    ("list-in-order", "binary --order 0 --rounds 24", "linked list of 10^6 nodes: built, then freed in the order it was built"),
+    ("list-reverse", "binary --order 1 --rounds 24", "freed in the reverse order"),
+    ("list-random", "binary --order 2 --rounds 6", "freed at random"),
+    ("tree-in-order", "binary --tree 1 --order 0 --rounds 8", "binary tree with names, two blocks a node: the same"),
+    ("tree-reverse", "binary --tree 1 --order 1 --rounds 8", "in reverse"),
     ("tree-random", "binary --tree 1 --order 2", "at random"),
     ("hash-in-order", "hash --order 0", "hash table with chains and string keys that grows to 5*10^5 entries: the same"),
     ("hash-reverse", "hash --order 1", "in reverse"),
@@ -46,8 +46,8 @@ SMALL = [
 ]
 
 THREADS = [
-    ("larson-2", "larson --threads 2", "server: two chains of threads that end and hand their blocks to the next"),
-    ("larson-16", "larson --threads 16", "the same with 16 chains"),
+    ("larson-2", "larson --threads 2 --operations 160000", "server: two chains of threads that end and hand their blocks to the next"),
+    ("larson-16", "larson --threads 16 --operations 10000", "the same with 16 chains"),
     ("prodcons-1-1", "prodcons", "one producer, one consumer, 100 MB live at most"),
     ("prodcons-8-1", "prodcons --producers 8", "eight producers, one consumer"),
     ("prodcons-1-8", "prodcons --consumers 8", "one producer, eight consumers"),
@@ -64,9 +64,9 @@ THREADS = [
 ]
 
 LARGE = [
-    ("midlarge-64K-1M", "midlarge --min 65536 --max 1048576", "churn of 64 KiB - 1 MiB, every page written"),
-    ("midlarge-5-25M", "midlarge --min 5242880 --max 26214400", "churn of 5 - 25 MiB, every page written"),
-    ("midlarge-first", "midlarge --min 65536 --max 26214400 --every-page 0", "64 KiB - 25 MiB, only the first page written"),
+    ("midlarge-64K-1M", "midlarge --min 65536 --max 1048576 --operations 40000", "churn of 64 KiB - 1 MiB, every page written"),
+    ("midlarge-5-25M", "midlarge --min 5242880 --max 26214400 --operations 600", "churn of 5 - 25 MiB, every page written"),
+    ("midlarge-first", "midlarge --min 65536 --max 26214400 --every-page 0 --operations 200000", "64 KiB - 25 MiB, only the first page written"),
     ("huge-calloc", "hugecalloc", "calloc of 16 MiB - 1 GiB, one page in 64 touched"),
     ("huge-realloc", "hugerealloc", "16 blocks that grow from 64 KiB to 64 MiB in turn, and one to 1 GiB, all written"),
     ("touch-9000", "touch --blocks 1000 --bytes 9000", "first line of 1,000 live blocks of 9,000 bytes in turn"),

@@ -1,4 +1,4 @@
-/* A bounded queue of batches of blocks, between the threads of prodcons.c.
+/* A bounded queue of batches of blocks, between the threads of prodcons.c and remote.c.
  *
  * Blocks travel in batches, so that the lock here doesn't hide the cost of the allocator. Two bounds: the bytes queued
  * never exceed bytes_most (the live set), and nothing is taken before take_from bytes are queued (so that the live set
@@ -16,6 +16,26 @@ struct batch {
 	uint64_t bytes;
 	void *blocks[BATCH_BLOCKS];
 };
+
+/* Blocks of least .. most bytes, every cache line of them written. */
+static inline void batch_fill(struct batch *batch, uint64_t least, uint64_t most, uint64_t *seed)
+{
+	batch->bytes = 0;
+	for (int i = 0; i < BATCH_BLOCKS; i++) {
+		uint64_t bytes = random_between(seed, least, most);
+		char *block = block_new(bytes);
+		for (uint64_t at = 64; at < bytes - 1; at += 64)
+			block[at] = (char)i;
+		batch->blocks[i] = block;
+		batch->bytes += bytes;
+	}
+}
+
+static inline void batch_free(struct batch *batch)
+{
+	for (int i = 0; i < BATCH_BLOCKS; i++)
+		block_free(batch->blocks[i]);
+}
 
 struct queue {
 	pthread_mutex_t lock;    /* protects all below */

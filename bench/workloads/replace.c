@@ -12,8 +12,8 @@ int main(int argc, char **argv)
 	const struct argument rows[] = {
 	    {"live", &live, 1, UINT32_MAX, "blocks live at any time"},
 	    {"operations", &operations, 1, UINT64_MAX, "pairs of free and malloc"},
-	    {"min", &least, 8, UINT32_MAX / 2, "smallest block in bytes"},
-	    {"max", &most, 8, UINT32_MAX / 2, "largest block in bytes"},
+	    {"min", &least, BLOCK_LEAST, BLOCK_MOST, "smallest block in bytes"},
+	    {"max", &most, BLOCK_LEAST, BLOCK_MOST, "largest block in bytes"},
 	    {"seed", &seed, 0, UINT64_MAX, "seed of the generator"},
 	};
 	ARGUMENTS(argc, argv, rows);
@@ -21,22 +21,19 @@ int main(int argc, char **argv)
 		fail("--min is larger than --max");
 
 	void **blocks = table_new(live, sizeof *blocks);
-	for (uint64_t i = 0; i < live; i++) {
-		blocks[i] = need(malloc(random_between(&seed, least, most)));
-		*(uint64_t *)blocks[i] = i;
-	}
+	for (uint64_t i = 0; i < live; i++)
+		blocks[i] = block_new(random_between(&seed, least, most));
 
 	uint64_t start = now_ns();
 	for (uint64_t n = 0; n < operations; n++) {
 		uint64_t i = random_below(&seed, live);
-		free(blocks[i]);
-		blocks[i] = need(malloc(random_between(&seed, least, most)));
-		*(uint64_t *)blocks[i] = n;
+		block_free(blocks[i]);
+		blocks[i] = block_new(random_between(&seed, least, most));
 	}
 	uint64_t elapsed = now_ns() - start;
 
 	result("pair", (double)elapsed / (double)operations, "ns");
 	for (uint64_t i = 0; i < live; i++)
-		free(blocks[i]);
+		block_free(blocks[i]);
 	return 0;
 }

@@ -1,15 +1,16 @@
-/* Starts a tiny program many times: fork, exec, wait. The preload is inherited, so each start pays for the allocator's own.
+/* Starts a tiny program many times: fork, exec, wait. The preload is inherited, so each start pays for the allocator's
+ * own.
  *
- * Stresses what an allocator does before main and at exit: mappings, relocations, reading options. Shell scripts, make and
- * configure start thousands of processes (microsoft/mimalloc#593 for their memory, HigherOrderCO/Bend#881 for a large
- * reservation's +5 ms).
+ * Stresses what an allocator does before main and at exit: mappings, relocations, reading options. Shell scripts, make
+ * and configure start thousands of processes (microsoft/mimalloc#593 for their memory, HigherOrderCO/Bend#881 for a
+ * large reservation's +5 ms).
  */
 #include "bench.h"
 #include <sys/wait.h>
 
 int main(int argc, char **argv)
 {
-	uint64_t count = 300;
+	uint64_t count = 500;
 	const struct argument rows[] = {{"processes", &count, 1, 10000000, "programs to start, one after the other"}};
 	ARGUMENTS(argc, argv, rows);
 

@@ -10,7 +10,7 @@
 
 int main(int argc, char **argv)
 {
-	uint64_t count = 300, bytes = 40000, touches = 100000000;
+	uint64_t count = 1000, bytes = 40000, touches = 100000000;
 	const struct argument rows[] = {
 	    {"blocks", &count, 1, UINT32_MAX, "live blocks"},
 	    {"bytes", &bytes, 8, UINT32_MAX, "size of each"},

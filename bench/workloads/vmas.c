@@ -1,9 +1,11 @@
-/* Growing reallocs of large blocks that can't grow in place: how long does a move take, and how many mappings stay behind?
+/* Growing reallocs of large blocks that can't grow in place: how long does a move take, and how many mappings stay
+ * behind?
  *
- * Stresses realloc above the small classes: copying to fresh pages, or moving the page tables (mremap), and whether what
- * was moved still merges with its neighbours in the kernel's list of mappings once it is freed. Growing vectors and
- * buffers; the limit on mappings (vm.max_map_count) is what such programs run into. One block grows step by step; after
- * each step a neighbour is allocated that fits just where the block lay before, so that it stands in the way of the next.
+ * Stresses realloc above the small classes: copying to fresh pages, or moving the page tables (mremap), and whether
+ * what was moved still merges with its neighbours in the kernel's list of mappings once it is freed. Growing vectors
+ * and buffers; the limit on mappings (vm.max_map_count) is what such programs run into. One block grows step by step;
+ * after each step a neighbour is allocated that fits just where the block lay before, so that it stands in the way of
+ * the next.
  */
 #include "bench.h"
 
