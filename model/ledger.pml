@@ -1,23 +1,26 @@
 /*
  * The ownership protocol of Quarry's small blocks: one ledger byte per block, one writer per byte at any time.
- * Run by model/check, which chooses the sizes and the cast below (and says WITH_EXIT, WITH_CHANGE, WITH_FORK, RACING for what the
- * cast needs, to keep the verifier small); model/README.md has the figures and the BREAK_ switches.
+ * Run by model/check, which chooses the sizes and the cast below (and says WITH_EXIT, WITH_SHARED, WITH_FORK, RACING for
+ * what the cast needs, to keep the verifier small); model/README.md has the figures, the BREAK_ switches and the names in C.
  *
- * Mirrors (same names in C):
- *   heap_alloc heap_free_local slab_free_remote         the fast paths
- *   slab_notify slab_push heap_drain orphans_drain      telling the owner
- *   slab_count slab_refill magazine_drop                under the claim, between ledger, magazine and partial list
- *   slab_new slab_release                               headers from and to their pool, under the lock fork's prepare takes
- *   slab_drop_pages                                     scavenger and trim
- *   heap_exit heap_take heap_steal owner_change         who owns a slab
+ * Mirrors:
+ *   heap_alloc heap_free_local                          the fast paths
+ *   slab_free_remote shared_put                         frees by others, frees of the shared heap's blocks
+ *   heap_notify notify_push heap_drain forward_orphans  telling the owner
+ *   heap_fill heap_drop slab_gained heap_settle         between ledger, magazine, list and header
+ *   heap_hand_over                                      who owns a slab: shared_exchange, shared_rob, rob (of pooled heaps)
+ *   heap_exit heap_take                                 threads come and go
+ *   slab_drop_pages                                     trim
  *   fork_child                                          what is left of it all when the other threads are gone
  *
  * Asserted: (A) no block is handed out twice, nor stands in two magazines; (B) a valid free is never reported, a second
  * free always is, unless the block was handed out again; (C) a slab is linked at most once and `next` is never
  * overwritten while it is needed; (D) no page of a block that isn't FREE, or of a header that isn't a slab, is dropped;
- * (E) at quiescence, when every owner has drained once: each byte is FREE, LIVE and held, or CACHED in one magazine; no
- * claim and no token is left; a slab with a FREE block is on its owner's partial list; a slab of FREE blocks alone is
- * released. Threads stop after any of their operations, so (E) is checked for every state the system can rest in.
+ * (E) at rest a slab that is announced is on its owner's stack, or on the orphans'; when these have been forwarded and
+ * every owner has drained once, each byte is FREE, LIVE and held, or CACHED in one magazine; no claim and no token is
+ * left; a slab with a FREE block is on its owner's list; a slab of FREE blocks alone is released. (F) Who changes a
+ * header's counts and lists is the owner's user. Threads stop after any of their operations, so (E) is checked for every
+ * state the system can rest in.
  *
  * Memory is sequentially consistent here: which stores need which order is argued in the C code, not checked.
  */
@@ -26,9 +29,6 @@
 #endif
 #ifndef NBLK
 #define NBLK 2
-#endif
-#ifndef NHEAP
-#define NHEAP 2
 #endif
 
 #define NB       (NSLAB * NBLK)
@@ -39,26 +39,31 @@
 #define CACHED   1
 #define LIVE     2
 
-#define NO_OWNER NHEAP          /* header in the pool; also the index of the orphans' stack */
-#define ORPHANS  NHEAP
-#define NO_HEAP  (NHEAP + 1)    /* a thread that owns nothing: no header says this */
-#define CLOSED   255            /* head of the stack of a heap without a thread */
+/* Heaps 0 and 1 are threads'. */
+#define SHARED   2              /* the shared heap, used under shared_lock */
+#define NO_OWNER 3              /* retired header; also the index of the orphans' stack */
+#define ORPHANS  3
+#define NO_HEAP  4              /* a thread that owns nothing: no header says this */
 
 #define IN_USE   0
 #define POOLED   1
-#define UNUSED   2              /* never had a thread */
+#define DEAD     2
 
 byte ledger[NB];
 byte claim[NSLAB];              /* held: == epoch; anything else is void */
 byte notified[NSLAB];           /* set: == epoch; anything else is void */
 byte next[NSLAB];               /* slab + 1, 0 ends the chain */
 byte owner[NSLAB];
-byte stack[NHEAP + 1];          /* slab + 1, 0 empty, CLOSED */
-byte magazine[NHEAP];           /* sets of blocks; the heap's thread alone touches it */
-byte partial[NHEAP];            /* sets of slabs; the heap's thread, or the lock if the heap is pooled */
-byte state[NHEAP];
+byte stack[4];                  /* slab + 1, 0 empty */
+byte known[NSLAB];              /* free_count: the owner's user's, as all of these */
+byte granted[NSLAB];
+byte left[NSLAB];
+byte magazine[3];               /* sets of blocks */
+byte partial[3];                /* sets of slabs */
+byte state[3];
 byte epoch = 1;
-bit  lock;                      /* pool lock and space lock in one: prepare takes both */
+bit  pool_lock;                 /* space_lock is held for single steps alone */
+bit  shared_lock;
 
 #define NOBODY   0              /* ghosts: what the program may know */
 #define HELD     1
@@ -70,55 +75,60 @@ bit  forked;
 bit  raced[NB];                 /* an invalid free has won against a valid one at least once */
 #endif
 
-/* what a thread of the cast does beside alloc, free, drain and refill */
-#define DROP     1              /* magazine_drop at any time (else only at exit) */
-#define NEW      2              /* slab_new (slabs not taken by `init`) */
+/* What a thread of the cast does beside alloc, free, drain and refill. */
+#define DROP     1              /* heap_drop at any time (else only at exit) */
+#define NEW      2              /* new slabs */
 #define EXIT     4              /* exit, and come back with a pooled heap */
 #define STEAL    8              /* slabs of pooled heaps */
-#define CHANGE   16             /* slabs of heaps in use: the general case */
-#define FORK     32
-#define BAD      64             /* second frees, also racing */
-#define FREEONLY 128            /* frees and nothing else */
+#define EXPORT   16             /* shared_exchange: hands its slabs over to the shared heap */
+#define FILL     32             /* fills its magazine from the shared heap's slabs */
+#define ROB      64             /* shared_rob */
+#define FORK     128
+#ifdef CAST_BAD                 /* the cast's second frees, also racing: by those without a heap, or by heap 0's thread */
+#define BAD      (CAST_BAD)
+#else
+#define BAD      false
+#endif
 #ifndef CAST
-#define CAST run thread(0, DROP|NEW); run thread(NO_HEAP, FREEONLY); run thread(NO_HEAP, FREEONLY)
+#define CAST run thread(0, DROP|NEW); run freer(); run freer()
 #endif
 #ifndef START
 #define START 0                 /* slabs that heap 0 owns at the start, with all blocks in its magazine */
 #endif
+#ifndef START_SHARED
+#define START_SHARED 0          /* slabs that the shared heap owns at the start, all blocks FREE but the first: LIVE and held */
+#endif
 
-#define ALL_FREE(s) (ledger[(s)*NBLK] == FREE && (NBLK < 2 || ledger[(s)*NBLK + (NBLK>1)] == FREE))
+#if NBLK == 1
+#define ALL_FREE(s) (ledger[s] == FREE)
+#elif NBLK == 2
+#define ALL_FREE(s) (ledger[(s)*2] == FREE && ledger[(s)*2+1] == FREE)
+#else
+#define ALL_FREE(s) (ledger[(s)*3] == FREE && ledger[(s)*3+1] == FREE && ledger[(s)*3+2] == FREE)
+#endif
 
 #if NB == 1
 #define ANY_BLOCK(set) b = 0
+#define HOLDER_SET(v) (holder[0]==(v))
 #elif NB == 2
 #define ANY_BLOCK(set) if :: (set)&1 -> b = 0 :: (set)&2 -> b = 1 fi
-#elif NB == 3
-#define ANY_BLOCK(set) if :: (set)&1 -> b = 0 :: (set)&2 -> b = 1 :: (set)&4 -> b = 2 fi
+#define HOLDER_SET(v) ((holder[0]==(v)) | (holder[1]==(v))<<1)
 #else
-#define ANY_BLOCK(set) if :: (set)&1 -> b = 0 :: (set)&2 -> b = 1 :: (set)&4 -> b = 2 :: (set)&8 -> b = 3 fi
+#define ANY_BLOCK(set) if :: (set)&1 -> b = 0 :: (set)&2 -> b = 1 :: (set)&4 -> b = 2 fi
+#define HOLDER_SET(v) ((holder[0]==(v)) | (holder[1]==(v))<<1 | (holder[2]==(v))<<2)
 #endif
 #if NSLAB == 1
 #define ANY_SLAB(set) s = 0
-#elif NSLAB == 2
+#define OWNED(h)   (owner[0] == (h))
+#else
 #define ANY_SLAB(set) if :: (set)&1 -> s = 0 :: (set)&2 -> s = 1 fi
-#else
-#define ANY_SLAB(set) if :: (set)&1 -> s = 0 :: (set)&2 -> s = 1 :: (set)&4 -> s = 2 fi
+#define OWNED(h)   ((owner[0] == (h)) | (owner[1] == (h))<<1)
 #endif
-#if NB == 1
-#define HOLDER_SET(v) (holder[0]==(v))
-#elif NB == 2
-#define HOLDER_SET(v) ((holder[0]==(v)) | (holder[1]==(v))<<1)
-#elif NB == 3
-#define HOLDER_SET(v) ((holder[0]==(v)) | (holder[1]==(v))<<1 | (holder[2]==(v))<<2)
-#else
-#define HOLDER_SET(v) ((holder[0]==(v)) | (holder[1]==(v))<<1 | (holder[2]==(v))<<2 | (holder[3]==(v))<<3)
-#endif
-#define OTHERS(h)  ((NHEAP > 0 && (h) != 0 -> magazine[0] : 0) | (NHEAP > 1 && (h) != 1 -> magazine[(NHEAP>1)] : 0))
-#define OWNS(i,h)  ((NSLAB > (i) && owner[(NSLAB>(i) -> (i) : 0)] == (h)) << (i))
-#define OWNED(h)   (OWNS(0,h) | OWNS(1,h) | OWNS(2,h))
+#define CACHES(m)  ((magazine[m] >> b) & 1)
+#define COPIES     (CACHES(0) + CACHES(1) + CACHES(2))
 #define OTHER      (1 - me)
 
-#define LOCALS  byte b, s, k, n, got, lst, hd, tgt, o
+#define LOCALS  byte b, s, k, n, lst, h, o, m, f, fly, t; bit got, gain, grants, again, slocked, plocked
 
 /* ---- the claim: a try-lock ---- */
 inline claim_try(s) {
@@ -127,24 +137,35 @@ inline claim_try(s) {
 
 /* ---- telling the owner ---- */
 
-/* Links a slab whose token the caller has set, or found set on a chain it took. */
-inline slab_push(s) {
-    tgt = owner[s];
+/* Links slab x, whose token the caller has set, or found set on a chain it took; then looks again. `fly` is what the
+   thread has in hand: x, and what it has taken from stacks on the way (notify_forward_all). */
+inline notify_push(x) {
+    atomic { fly = BIT(x) }
     do
-    :: atomic { hd = stack[tgt]; if :: hd == CLOSED -> tgt = ORPHANS :: else -> next[s] = hd fi }
-       atomic {
-         if :: hd != CLOSED && stack[tgt] == hd ->
-               assert(!linked[s]);                                      /* C */
-               linked[s] = 1; stack[tgt] = s + 1; hd = 0; tgt = 0; break
-            :: else
-         fi
-       }
-    od
+    :: fly != 0 ->
+       atomic { if :: fly & 1 -> f = 0 :: else -> f = 1 fi; fly = fly & ~BIT(f); notified[f] = epoch; t = owner[f] }
+       atomic { assert(!linked[f]); linked[f] = 1; next[f] = stack[t]; stack[t] = f + 1 }       /* C */
+#ifndef BREAK_NO_SECOND_LOOK
+       if
+       :: t != NO_OWNER && owner[f] != t ->                             /* it changed between look and push */
+          atomic {
+            f = stack[t]; stack[t] = 0;
+            do
+            :: f != 0 -> fly = fly | BIT(f - 1); linked[f - 1] = 0; f = next[f - 1]
+            :: else -> break
+            od
+          }
+       :: else
+       fi
+#endif
+    :: else -> break
+    od;
+    atomic { f = 0; t = 0 }
 }
 
-inline slab_notify(s) {
+inline heap_notify(s) {
     atomic { got = (notified[s] != epoch); notified[s] = epoch }
-    if :: got -> slab_push(s) :: else fi
+    if :: got -> notify_push(s) :: else fi
 }
 
 /* Bytes are read one by one while others change them. */
@@ -155,69 +176,59 @@ inline ledger_scan(s) {
     od
 }
 
-/* With the claim, of a slab that heap h owns. Under the lock: all changes between span and slab are. */
-inline slab_release(s, h) {
-    atomic { !lock -> lock = 1 }
-    slab_release_locked(s, h);
-    lock = 0
-}
-inline slab_release_locked(s, h) {
-    atomic { assert(ALL_FREE(s) && owner[s] != NO_OWNER); owner[s] = NO_OWNER; partial[h] = partial[h] & ~BIT(s) }
+inline slab_count_returns(s) { known[s] = known[s] + granted[s] - left[s]; granted[s] = 0; left[s] = 0 }
+
+/* With the claim, which ends, of a slab that heap h owns, by h's user. */
+inline heap_settle(h, s) {
+    atomic {
+        assert(owner[s] == h);                                          /* F */
+        slab_count_returns(s);
+        if
+        :: known[s] == NBLK ->
+           assert(ALL_FREE(s)); owner[s] = NO_OWNER; partial[h] = partial[h] & ~BIT(s); known[s] = 0;
+#ifndef BREAK_RELEASE_ANNOUNCED
+           again = again | (notified[s] == epoch)       /* it may be on h's stack, and soon be another heap's slab */
+#endif
+        :: known[s] > 0 && known[s] < NBLK -> partial[h] = partial[h] | BIT(s)
+        :: known[s] == 0
+        fi;
+        claim[s] = 0; got = 0
+    }
 }
 
-/* After blocks of s became FREE and its token was cleared (or by who made them FREE). */
-inline slab_count(s) {
-    claim_try(s);
-    if
-    :: !got ->
-#ifndef BREAK_FORGET_CLAIMED
-       slab_notify(s)                   /* somebody scans it: later, once more */
-#else
-       skip
-#endif
-    :: else ->
-       if
-#ifndef BREAK_COUNT_TRUSTS_OWNER
-       :: owner[s] != me -> claim[s] = 0; slab_notify(s)        /* changed since the caller looked */
-       :: else ->
-#else
-       :: true ->
-#endif
-          ledger_scan(s);
-          if
-          :: n == NBLK -> n = 0; slab_release(s, me)
-          :: n > 0 && n < NBLK -> atomic { n = 0; partial[me] = partial[me] | BIT(s) }
-          :: n == 0
-          fi;
-          claim[s] = 0
-       fi
-    fi;
-    got = 0
-}
-
-inline heap_drain() {
-    atomic { lst = stack[me]; stack[me] = 0 }
-    drain_chain()
-}
-inline drain_chain() {
+inline heap_drain(h) {
+    atomic { lst = stack[h]; stack[h] = 0 }
     do
     :: lst != 0 ->
-       s = lst - 1;
 #ifndef BREAK_NEXT_AFTER_CLEAR
-       atomic { lst = next[s]; linked[s] = 0 }
+       atomic { s = lst - 1; lst = next[s]; linked[s] = 0 }
+#else
+       s = lst - 1;
 #endif
 #ifdef BREAK_CLEAR_BEFORE_FORWARD
        notified[s] = 0;
 #endif
        if
-       :: owner[s] == me ->
+       :: owner[s] == h ->
 #ifndef BREAK_CLEAR_AFTER_COUNT
           notified[s] = 0;
 #endif
 #ifdef BREAK_NEXT_AFTER_CLEAR
           atomic { lst = next[s]; linked[s] = 0 }
 #endif
-          slab_count(s)
+          claim_try(s);
+          if
+          :: !got ->
+#ifndef BREAK_FORGET_CLAIMED
+             heap_notify(s)             /* somebody scans it: later, once more */
+#else
+             skip
+#endif
+          :: else ->
+             ledger_scan(s);
+             atomic { known[s] = n; granted[s] = 0; left[s] = 0; n = 0 }
+             heap_settle(h, s)
+          fi
 #ifdef BREAK_CLEAR_AFTER_COUNT
           ; notified[s] = 0
 #endif
@@ -225,63 +236,45 @@ inline drain_chain() {
 #ifdef BREAK_NEXT_AFTER_CLEAR
           atomic { lst = next[s]; linked[s] = 0 }
 #endif
-          slab_push(s)
+#ifdef BREAK_CLEAR_BEFORE_FORWARD
+          atomic { assert(!linked[s]); linked[s] = 1; next[s] = stack[owner[s]]; stack[owner[s]] = s + 1 }
+#else
+          notify_push(s)
+#endif
        fi
-    :: else -> break
+    :: lst == 0 && again -> atomic { again = 0; lst = stack[h]; stack[h] = 0 }
+    :: lst == 0 && !again -> break
     od;
-    s = 0
+    atomic { s = 0; got = 0 }
 }
 
-/* By any thread. The lock keeps header and heap what they are (in the pool, pooled, in use) while the token is cleared. */
-inline orphans_drain() {
+/* By any thread, without a lock. */
+inline forward_orphans() {
     atomic { lst = stack[ORPHANS]; stack[ORPHANS] = 0 }
     do
     :: lst != 0 ->
-       s = lst - 1;
-       atomic { lst = next[s]; linked[s] = 0 }
-#ifndef BREAK_ORPHANS_UNLOCKED
-       atomic { !lock -> lock = 1 }
-#endif
-       o = owner[s];
+       atomic { s = lst - 1; lst = next[s]; linked[s] = 0 }
        if
-       :: o == NO_OWNER -> notified[s] = 0
-       :: o != NO_OWNER && state[o] == POOLED -> notified[s] = 0; slab_count_pooled(s)
-       :: else -> slab_push(s)
-       fi;
-#ifndef BREAK_ORPHANS_UNLOCKED
-       lock = 0;
+       :: owner[s] == NO_OWNER ->
+          notified[s] = 0;
+#ifndef BREAK_ORPHANS_ONE_LOOK
+          if
+          :: owner[s] != NO_OWNER -> heap_notify(s)     /* it became a slab: a free may have met the token */
+          :: else
+          fi
 #endif
-       o = 0
+       :: else -> notify_push(s)
+       fi
     :: else -> break
     od;
-    s = 0
-}
-inline slab_count_pooled(s) {           /* lock held, heap o pooled */
-    claim_try(s);
-    if
-    :: !got -> slab_notify(s)
-    :: else ->
-       if
-       :: owner[s] != o -> claim[s] = 0; slab_notify(s)
-       :: else ->
-          ledger_scan(s);
-          if
-          :: n == NBLK -> slab_release_locked(s, o)
-          :: n > 0 && n < NBLK -> partial[o] = partial[o] | BIT(s)
-          :: n == 0
-          fi;
-          n = 0;
-          claim[s] = 0
-       fi
-    fi;
-    got = 0
+    atomic { s = 0; got = 0 }
 }
 
 /* ---- blocks ---- */
-inline heap_alloc() {                   /* pop and plain store: nobody else can see the difference */
+inline heap_alloc(m) {                  /* pop and plain store: nobody else can see the difference */
     atomic {
-        magazine[me] = magazine[me] & ~BIT(b);
-        assert(ledger[b] == CACHED && holder[b] == NOBODY && !(OTHERS(me) & BIT(b)));     /* A */
+        assert(ledger[b] == CACHED && holder[b] == NOBODY && COPIES == 1);      /* A */
+        magazine[m] = magazine[m] & ~BIT(b);
         ledger[b] = LIVE; holder[b] = HELD; b = 0
     }
 }
@@ -296,294 +289,383 @@ inline heap_alloc() {                   /* pop and plain store: nobody else can 
 
 /* holder[b] is FREEING, unless this is a second free. A free that comes after the block was handed out again frees the new
    block: outside the promise, the path ends there. */
+#define IS_LIVE   atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING) }
+#define IS_NEW    atomic { ledger[b] == LIVE && holder[b] == HELD -> b = 0 }
+#define IS_DEAD   atomic { ledger[b] != LIVE -> if :: bad :: else -> REPORTED fi; b = 0 }
+
+/* Into the magazine of m, which has room. */
+inline put_cached(m) {
+    assert(COPIES == 0);                                                /* A */
+    ledger[b] = CACHED; magazine[m] = magazine[m] | BIT(b); holder[b] = NOBODY; WON
+}
+/* The magazine is full: straight back (slab_return). */
+inline put_free(m) {
+    assert(COPIES == 0 && owner[SLAB(b)] == m);                         /* A, F */
+    ledger[b] = FREE; holder[b] = NOBODY; WON;
+    s = SLAB(b); slab_count_returns(s); known[s]++; gain = 1; grants = 1
+}
+
 inline heap_free_local() {              /* the owner test was passed */
     if
-    :: atomic { ledger[b] == LIVE && holder[b] == HELD -> b = 0 }
-    :: atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING) }
-       atomic {
-         assert(!(magazine[me] & BIT(b)) && !(OTHERS(me) & BIT(b)));    /* A */
-         ledger[b] = CACHED; magazine[me] = magazine[me] | BIT(b); holder[b] = NOBODY; WON; b = 0
-       }
-    :: atomic { ledger[b] != LIVE -> if :: bad :: else -> REPORTED fi; b = 0 }
+    :: IS_NEW
+    :: IS_LIVE
+       if
+       :: atomic { put_cached(me); b = 0 }
+#ifdef WITH_RETURNS
+       :: left[SLAB(b)] == 0 -> atomic { put_free(me); b = 0 }
+       :: left[SLAB(b)] > 0 ->          /* slab_return_granted */
+          atomic { left[SLAB(b)] = left[SLAB(b)] - 1; ledger[b] = FREE; holder[b] = NOBODY; WON; b = 0 }
+#endif
+       fi
+    :: IS_DEAD
     fi
 }
 
 inline slab_free_remote() {
     s = SLAB(b);
+    if
+    :: IS_NEW
 #ifdef BREAK_PLAIN_REMOTE_STORE
-    if
-    :: atomic { ledger[b] == LIVE && holder[b] == HELD -> b = 0 }
-    :: atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING) }
+    :: IS_LIVE
        atomic { ledger[b] = FREE; holder[b] = NOBODY; WON; b = 0 }
-       slab_notify(s)
-    :: atomic { ledger[b] != LIVE -> if :: bad :: else -> REPORTED fi; b = 0 }
-    fi;
 #else
-    if
-    :: atomic { ledger[b] == LIVE && holder[b] == HELD -> b = 0 }
     :: atomic { ledger[b] == LIVE && holder[b] != HELD ->
                 assert(holder[b] == FREEING);                           /* B: bad frees only win races */
                 ledger[b] = FREE; holder[b] = NOBODY; WON; b = 0 }
-       slab_notify(s)
-    :: atomic { ledger[b] != LIVE -> if :: bad :: else -> REPORTED fi; b = 0 }
-    fi;
 #endif
+       heap_notify(s)
+    :: IS_DEAD
+    fi;
     atomic { s = 0; got = 0 }
 }
 
 inline block_free() {
     if
     :: owner[SLAB(b)] == me -> heap_free_local()
-    :: else -> slab_free_remote()
+    :: owner[SLAB(b)] != me -> slab_free_remote()
     fi
 }
 
-/* The claim is held. One batch ends anywhere: the rest stays on the partial list. */
-inline refill_bytes(s) {
+/* A thread without a heap frees a block of a slab that was the shared heap's when it looked. */
+inline shared_put() {
+    if
+    :: owner[SLAB(b)] == SHARED ->
+#ifdef BREAK_SHARED_PLAIN_PUT
+       (ledger[b] == LIVE);             /* as release_slow saw it */
+#endif
+       atomic { !shared_lock -> shared_lock = 1 }
+       if
+#ifndef BREAK_SHARED_PUT_TRUSTS_OWNER
+       :: owner[SLAB(b)] != SHARED -> shared_lock = 0; slab_free_remote()       /* robbed meanwhile */
+#endif
+       :: else ->
+          if
+          :: IS_NEW
+#ifdef BREAK_SHARED_PLAIN_PUT
+          :: holder[b] != HELD -> atomic { put_cached(SHARED); b = 0 }
+#else
+          :: atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING); put_cached(SHARED); b = 0 }
+          :: atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING); put_free(SHARED); b = 0 }
+          :: IS_DEAD
+#endif
+          fi;
+          if :: gain -> slab_gained(SHARED) :: else fi;
+          if :: again -> heap_drain(SHARED) :: else fi;
+          shared_lock = 0
+       fi
+    :: owner[SLAB(b)] != SHARED -> slab_free_remote()
+    fi;
+    s = 0
+}
+
+/* After blocks went back to slab s of heap m's own. */
+inline slab_gained(m) {
+    if
+    :: known[s] == NBLK ->
+       claim_try(s);
+       if :: got -> heap_settle(m, s) :: else -> heap_notify(s) fi
+    :: else ->
+       atomic {
+         assert(owner[s] == m);
+         partial[m] = partial[m] | BIT(s);
+#ifdef WITH_RETURNS
+#ifdef BREAK_GRANT_LAST
+         if :: grants -> granted[s] = NBLK - known[s]; left[s] = granted[s] :: else fi
+#else
+         if :: grants -> granted[s] = NBLK - 1 - known[s]; left[s] = granted[s] :: else fi
+#endif
+#endif
+       }
+    fi;
+    atomic { gain = 0; grants = 0; got = 0; s = 0 }
+}
+
+/* Of block b in the magazine of m; the rest likewise. The caller goes on with slab_gained. */
+inline heap_drop(m) {
+    s = SLAB(b);
+    if
+#ifndef BREAK_DROP_ANY_OWNER
+    :: owner[s] != m ->
+       atomic { assert(ledger[b] == CACHED && COPIES == 1); magazine[m] = magazine[m] & ~BIT(b); ledger[b] = FREE; b = 0 }
+#ifndef BREAK_DROP_UNANNOUNCED
+       heap_notify(s)
+#endif
+    :: else ->
+#else
+    :: true ->
+#endif
+       atomic {
+         assert(ledger[b] == CACHED && COPIES == 1);
+         magazine[m] = magazine[m] & ~BIT(b); ledger[b] = FREE; b = 0;
+         slab_count_returns(s); known[s]++; gain = 1
+       }
+    fi;
+    atomic { got = 0; if :: gain -> skip :: else -> s = 0 fi }
+}
+
+/* ---- refill: the magazine of m from slab s of heap o; the claim ends. A batch ends anywhere: the rest stays. ---- */
+inline fill_from_slab(m, o) {
+    atomic { slab_count_returns(s) }
     do
     :: k < NBLK ->
        if
        :: atomic { ledger[s*NBLK + k] == FREE -> skip }
           atomic {
             ledger[s*NBLK + k] = CACHED;
-            assert(!(magazine[me] & BIT(s*NBLK + k)) && !(OTHERS(me) & BIT(s*NBLK + k)));     /* A */
-            magazine[me] = magazine[me] | BIT(s*NBLK + k); n = 1; k++
+            b = s*NBLK + k; assert(COPIES == 0); b = 0;                 /* A */
+            magazine[m] = magazine[m] | BIT(s*NBLK + k); n++; k++
           }
           if :: skip :: k < NBLK -> k = NBLK + 1 fi
        :: atomic { ledger[s*NBLK + k] != FREE -> k++ }
        fi
-    :: atomic { k == NBLK -> partial[me] = partial[me] & ~BIT(s); k = 0; n = 0; break }
-    :: atomic { k == NBLK + 1 -> partial[me] = partial[me] | BIT(s); k = 0; n = 0; break }
+    :: k >= NBLK ->
+       atomic {
+         assert(owner[s] == o);                                         /* F */
+         known[s] = (k > NBLK && known[s] > n -> known[s] - n : 0);
+         if :: known[s] == 0 -> partial[o] = partial[o] & ~BIT(s) :: else -> partial[o] = partial[o] | BIT(s) fi;
+         k = 0; n = 0; claim[s] = 0; got = 0; break
+       }
     od
 }
-inline slab_refill(s) {
+
+/* heap_fill and heap_fill_new. The lists are the owner's user's: for the shared heap's, under its lock. */
+inline heap_fill() {
+    if
+    :: partial[o] != 0 ->
+       atomic { ANY_SLAB(partial[o]) }
 #ifdef BREAK_SCAN_WITHOUT_CLAIM
-    refill_bytes(s);
+       got = 1;
 #else
-    claim_try(s);
-    if
-    :: got ->
-       if
-#ifdef BREAK_REFILL_ANY_OWNER
-       :: true -> refill_bytes(s)
-#else
-       :: owner[s] == me -> refill_bytes(s)
-#endif
-       :: owner[s] != me -> partial[me] = partial[me] & ~BIT(s)           /* taken from us */
-       fi;
-       claim[s] = 0
-    :: else
-    fi;
-#endif
-    atomic { got = 0; s = 0 }
-}
-
-inline magazine_drop() {                /* of block b; the rest likewise */
-    s = SLAB(b);
-    atomic {
-        assert(ledger[b] == CACHED);
-        magazine[me] = magazine[me] & ~BIT(b); ledger[b] = FREE; b = 0
-    }
-#ifdef BREAK_DROP_TRUSTS_OWNER
-    slab_count_blindly(s);
-#else
-    if
-    :: owner[s] == me -> slab_count(s)
-    :: else -> slab_notify(s)           /* the owner changed while the block was in our magazine */
-    fi;
-#endif
-    atomic { s = 0; got = 0 }
-}
-inline slab_count_blindly(s) {          /* only for BREAK_DROP_TRUSTS_OWNER: not mine, not my business */
-    if :: owner[s] == me -> slab_count(s) :: else fi
-}
-
-/* ---- headers ---- */
-inline slab_new() {
-    atomic { !lock -> lock = 1 }
-    if
-    :: OWNED(NO_OWNER) != 0 ->
-       atomic { ANY_SLAB(OWNED(NO_OWNER)) }
        claim_try(s);
-       if
-       :: got ->
-#ifdef BREAK_RESET_ON_REUSE
-          atomic { notified[s] = 0; next[s] = 0 }
 #endif
-          atomic { assert(ALL_FREE(s)); owner[s] = me }
-          lock = 0;
-          refill_bytes(s);
-          claim[s] = 0
-       :: else -> lock = 0
-       fi
-    :: else -> lock = 0
+       if :: got -> fill_from_slab(m, o) :: else fi
+    :: partial[o] == 0 ->
+       atomic {                         /* under space_lock */
+         if :: OWNED(NO_OWNER) != 0 -> ANY_SLAB(OWNED(NO_OWNER)) :: else fi;
+         if
+         :: owner[s] == NO_OWNER && claim[s] != epoch ->
+            claim[s] = epoch; assert(ALL_FREE(s)); owner[s] = o; known[s] = NBLK; granted[s] = 0; left[s] = 0; got = 1;
+#ifdef BREAK_RESET_ON_REUSE
+            notified[s] = 0; next[s] = 0
+#endif
+         :: else -> got = 0
+         fi
+       }
+       if :: got -> fill_from_slab(m, o) :: else fi
     fi;
     atomic { s = 0; got = 0 }
 }
 
 /* ---- owners ---- */
-inline heap_exit() {
-    do
-    :: magazine[me] != 0 -> atomic { ANY_BLOCK(magazine[me]) } magazine_drop()
-    :: magazine[me] == 0 -> break
-    od;
-    heap_drain();
-    atomic { !lock -> lock = 1 }
-    state[me] = POOLED;
-#ifndef BREAK_NO_CLOSED
-    atomic { lst = stack[me]; stack[me] = CLOSED }
-    do                                  /* what came since: pass it on, token and all */
-    :: lst != 0 -> s = lst - 1; atomic { lst = next[s]; linked[s] = 0 } slab_push(s)
-    :: else -> break
-    od;
-#endif
-    atomic { lock = 0; s = 0 }
-}
-inline heap_take() {                    /* any pooled heap */
-    atomic { !lock -> lock = 1 }
-    atomic {
-        if
-        :: state[0] == POOLED -> me = 0
-        :: NHEAP > 1 && state[(NHEAP>1)] == POOLED -> me = 1
-        :: else
-        fi;
-        if
-        :: me != NO_HEAP -> state[me] = IN_USE; if :: stack[me] == CLOSED -> stack[me] = 0 :: else fi
-        :: else
-        fi
-    }
-    lock = 0
-}
-inline heap_steal() {
-    atomic { !lock -> lock = 1 }
-    if
-    :: state[OTHER] == POOLED && OWNED(OTHER) != 0 ->
-       atomic { ANY_SLAB(OWNED(OTHER)) }
-       claim_try(s);
-       if
-       :: got -> atomic { owner[s] = me; partial[OTHER] = partial[OTHER] & ~BIT(s); partial[me] = partial[me] | BIT(s) }
-                 claim[s] = 0
-       :: else
-       fi
-    :: else
-    fi;
-    atomic { lock = 0; s = 0; got = 0 }
-}
-inline owner_change(s) {                /* from a heap that runs, which isn't asked */
-    claim_try(s);
-    if
-    :: got ->
-       if
-       :: owner[s] == OTHER -> atomic { owner[s] = me; partial[me] = partial[me] | BIT(s) }
-       :: else
-       fi;
-       claim[s] = 0
-    :: else
-    fi;
-    atomic { s = 0; got = 0 }
+
+/* Under the claim: from h to o, by the users of both. The caller drains h afterwards. */
+inline heap_hand_over(s) {
+    atomic { assert(owner[s] == h); partial[h] = partial[h] & ~BIT(s); slab_count_returns(s); owner[s] = o }
+    heap_settle(o, s)
 }
 
-/* ---- fork: one thread is left, which held the lock; all of it in the child ---- */
+/* What a heap's user does beside malloc and free is chosen in the cast's loop, which takes the locks and says from which
+   heap h to which other o slab s goes, if any. It ends with a drain of h and the release of the locks. */
+inline owner_work() {
+    if
+    :: o != NO_HEAP ->
+       claim_try(s);
+       if :: got -> heap_hand_over(s) :: else fi
+    :: else
+    fi;
+#ifdef BREAK_NO_DRAIN_AFTER
+    if :: o == NO_HEAP -> heap_drain(h) :: else fi;
+#elif defined(BREAK_HAND_OVER_BY_OTHERS)
+    if :: h == me -> heap_drain(h) :: else fi;
+#else
+    heap_drain(h);
+#endif
+    atomic {
+        if :: slocked -> shared_lock = 0 :: else fi;
+        if :: plocked -> pool_lock = 0 :: else fi;
+        slocked = 0; plocked = 0; h = 0; o = NO_HEAP; s = 0; got = 0
+    }
+}
+
+inline heap_take() {                    /* pool_take: any pooled heap */
+    if
+    :: state[0] == POOLED -> me = 0
+    :: state[1] == POOLED -> me = 1
+    :: else
+    fi;
+    if :: me != NO_HEAP -> state[me] = IN_USE :: else fi
+}
+
+/* ---- fork: one thread is left, which held the locks; all of it in the child ---- */
 inline fork_child() {
     (_nr_pr == 2);                      /* the others take their leave */
     atomic {
-#ifdef BREAK_FORK_DRAIN_FIRST
-        lock = 0;                       /* the drain may release a slab */
-        heap_drain();
-#else
-        stack[me] = 0;                  /* the walk below counts all that was pending */
-#endif
-#ifndef BREAK_FORK_KEEP_ORPHANS
-        stack[ORPHANS] = 0;
-#endif
-        s = 0;
-        do                              /* ghost: forgotten chains link nothing */
-        :: s < NSLAB -> linked[s] = 0; s++
-        :: else -> s = 0; break
-        od;
-#ifdef BREAK_FORK_DRAIN_FIRST
-        if :: stack[me] != 0 -> linked[stack[me] - 1] = 1 :: else fi;
-#endif
-#ifdef BREAK_FORK_KEEP_ORPHANS
-        if :: stack[ORPHANS] != 0 -> linked[stack[ORPHANS] - 1] = 1 :: else fi;
-#endif
 #ifndef BREAK_KEEP_EPOCH
         epoch++;
 #endif
-        o = OTHER;
-        if                              /* DEAD: no thread, and its lists may be half changed */
-        :: state[o] == IN_USE -> magazine[o] = 0; partial[o] = 0; state[o] = POOLED; stack[o] = CLOSED
-        :: else
-        fi;
+        shared_lock = 0; pool_lock = 0;
+        /* pool_fork_child: heaps of threads that are gone are buried; their chains are forgotten. */
+        do
+        :: h < 2 -> if :: h != me && state[h] == IN_USE ->
+                          state[h] = DEAD; magazine[h] = 0; partial[h] = 0;
+                          do :: stack[h] != 0 -> linked[stack[h] - 1] = 0; stack[h] = next[stack[h] - 1] :: else -> break od
+                    :: else fi; h++
+        :: else -> h = 0; break
+        od;
+        fly = 0;                        /* ghost: what the others had in hand is linked nowhere */
+        h = 0;
+        do
+        :: h < 4 -> lst = stack[h];
+                    do :: lst != 0 -> fly = fly | BIT(lst - 1); lst = next[lst - 1] :: else -> break od; h++
+        :: else -> h = 0; break
+        od;
+        do :: s < NSLAB -> linked[s] = (fly >> s) & 1; s++ :: else -> s = 0; break od;
+        fly = 0;
+        /* Before anything is announced: what is linked in the living heaps' chains has a token of the old epoch. */
+#ifndef BREAK_FORK_KEEP_STACKS
+        do
+        :: h < 3 -> if :: state[h] != DEAD -> heap_drain(h) :: else fi; h++
+        :: else -> h = 0; break
+        od;
+        forward_orphans();
+#endif
+        /* What the living have in their magazines may belong to slabs of the dead, whose CACHED blocks are taken for nobody's. */
+#ifndef BREAK_FORK_KEEP_FOREIGN
+        do
+        :: magazine[me] != 0 -> ANY_BLOCK(magazine[me]); heap_drop(me); if :: gain -> slab_gained(me) :: else fi
+        :: else -> break
+        od;
+        do
+        :: magazine[SHARED] != 0 -> ANY_BLOCK(magazine[SHARED]); heap_drop(SHARED); if :: gain -> slab_gained(SHARED) :: else fi
+        :: else -> break
+        od;
+#endif
+        /* And the dead's magazines had blocks of slabs of the living. */
+#ifndef BREAK_FORK_LOSE_FOREIGN
+        do
+        :: b < NB -> if :: ledger[b] == CACHED && COPIES == 0 && state[owner[SLAB(b)]] != DEAD ->
+                           ledger[b] = FREE; s = SLAB(b); heap_notify(s); s = 0
+                     :: else fi; b++
+        :: else -> b = 0; break
+        od;
+#endif
+        /* walk_slab, and walk_end */
         do
         :: s < NSLAB ->
+           o = owner[s];
            if
-           :: owner[s] != NO_OWNER ->
-#ifndef BREAK_FORK_KEEP_CACHED
+           :: o != NO_OWNER && state[o] == DEAD ->
               do
               :: k < NBLK ->
                  if
-#ifdef BREAK_FORK_TRUST_OWNER
-                 :: ledger[s*NBLK + k] == CACHED && owner[s] != me
-#else
-                 :: ledger[s*NBLK + k] == CACHED && !(magazine[me] & BIT(s*NBLK + k))
+#ifndef BREAK_FORK_KEEP_CACHED
+                 :: ledger[s*NBLK + k] == CACHED -> ledger[s*NBLK + k] = FREE
 #endif
-                    -> ledger[s*NBLK + k] = FREE
                  :: else
                  fi;
-                 k++
+                 n = n + (ledger[s*NBLK + k] == FREE); k++
               :: else -> k = 0; break
               od;
-#endif
-              o = owner[s];
+              claim[s] = epoch; known[s] = n; granted[s] = 0; left[s] = 0; n = 0;
+              heap_settle(o, s)
+           :: o != NO_OWNER && state[o] != DEAD ->
+              /* Threads that are gone may have freed into it without announcing it. */
 #ifdef BREAK_FORK_DEAD_ONLY
-              if :: o != me -> slab_count_pooled(s) :: else fi
+              skip
+#elif defined(BREAK_FORK_SHARED_UNSEEN)
+              if :: o != SHARED -> heap_notify(s) :: else fi
 #else
-              slab_count_pooled(s)
+              heap_notify(s)
 #endif
            :: else
            fi;
            s++
-        :: else -> s = 0; o = 0; break
+        :: else -> s = 0; got = 0; break
         od;
-        lock = 0;
+        again = 0;                      /* it is looked for below */
+        do
+        :: h < 3 -> heap_drain(h); h++
+        :: else -> h = 0; break
+        od;
+        do
+        :: h < 2 -> if :: state[h] == DEAD -> state[h] = POOLED :: else fi; h++
+        :: else -> h = 0; break
+        od;
+        o = NO_HEAP;
 #ifdef CHILD_THREADS
-        run thread(NO_HEAP, FREEONLY)
+        run freer()
 #endif
     }
 }
 
 /* ---- the cast ---- */
+
 inline thread_body() {
+    o = NO_HEAP;
     do
-    :: atomic { me < NHEAP && magazine[me] != 0 && !(ops & FREEONLY) -> ANY_BLOCK(magazine[me]) } heap_alloc()
-    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } block_free()
-    :: me < NHEAP && stack[me] != 0 -> heap_drain()
-    :: me < NHEAP && stack[ORPHANS] != 0 -> orphans_drain()
-    :: atomic { me < NHEAP && partial[me] != 0 -> ANY_SLAB(partial[me]) } slab_refill(s)
-    :: (ops & DROP) && me < NHEAP && magazine[me] != 0 -> atomic { ANY_BLOCK(magazine[me]) } magazine_drop()
-    :: (ops & NEW) && me < NHEAP && partial[me] == 0 && OWNED(NO_OWNER) != 0 -> slab_new()
-#ifdef WITH_EXIT
-    :: (ops & EXIT) && me < NHEAP -> heap_exit(); me = NO_HEAP
-    :: (ops & EXIT) && me == NO_HEAP -> heap_take()
-    :: (ops & STEAL) && me < NHEAP && state[OTHER] == POOLED -> heap_steal()
-#endif
-#ifdef WITH_CHANGE
-    :: atomic { (ops & CHANGE) && me < NHEAP && OWNED(OTHER) != 0 -> ANY_SLAB(OWNED(OTHER)) } owner_change(s)
-#endif
+    :: atomic { me < 2 && magazine[me] != 0 -> ANY_BLOCK(magazine[me]) } heap_alloc(me)
+    :: if
+       :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } block_free()
 #ifdef RACING
-    :: atomic { (ops & BAD) && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
-                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 }
-       block_free(); bad = 0
+       :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
+                   ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } block_free(); bad = 0
+#endif
+       :: atomic { (ops & (DROP|EXIT)) && me < 2 && magazine[me] != 0 -> ANY_BLOCK(magazine[me]) } heap_drop(me)
+       :: break
+       fi;
+       if :: gain -> slab_gained(me) :: else fi;
+       if :: again -> h = me; owner_work() :: else fi
+    :: atomic { me < 2 && stack[me] != 0 -> h = me } owner_work()
+#ifdef WITH_SHARED
+    :: atomic { (ops & EXPORT) && me < 2 && partial[me] != 0 && !shared_lock ->         /* shared_exchange, first half */
+                shared_lock = 1; slocked = 1; h = me; o = SHARED; ANY_SLAB(partial[me]) } owner_work()
+    :: atomic { (ops & FILL) && me < 2 && !shared_lock && (partial[SHARED] != 0 || (ops & NEW) && OWNED(NO_OWNER) != 0) ->
+                shared_lock = 1; m = me; o = SHARED } heap_fill();                      /* second half */
+       atomic { shared_lock = 0; m = 0; o = NO_HEAP }
+    :: atomic { (ops & ROB) && me < 2 && partial[SHARED] != 0 && !shared_lock ->        /* shared_rob */
+                shared_lock = 1; slocked = 1; h = SHARED; o = me; ANY_SLAB(partial[SHARED]) } owner_work()
+    :: atomic { me < 2 && stack[SHARED] != 0 && !shared_lock ->                         /* shared_tidy */
+                shared_lock = 1; slocked = 1; h = SHARED } owner_work()
+#endif
+#ifdef WITH_EXIT
+    :: atomic { (ops & STEAL) && me < 2 && state[OTHER] == POOLED && !pool_lock && (partial[OTHER] != 0 || stack[OTHER] != 0) ->
+                pool_lock = 1; plocked = 1; h = OTHER;                                  /* pool_help: rob */
+                if :: partial[h] != 0 -> o = me; ANY_SLAB(partial[h]) :: stack[h] != 0 fi } owner_work()
+    :: atomic { (ops & EXIT) && me < 2 && magazine[me] == 0 && !pool_lock ->            /* pool_give; drops came before */
+                pool_lock = 1; plocked = 1; h = me; state[me] = POOLED; me = NO_HEAP } owner_work()
+#endif
+#ifdef BREAK_HAND_OVER_BY_OTHERS
+    :: atomic { me < 2 && partial[OTHER] != 0 -> h = OTHER; o = me; ANY_SLAB(partial[OTHER]) } owner_work()
+#endif
+    :: stack[ORPHANS] != 0 -> forward_orphans()
+    :: atomic { me < 2 && (partial[me] != 0 || (ops & NEW) && OWNED(NO_OWNER) != 0) -> m = me; o = me } heap_fill();
+       atomic { m = 0; o = NO_HEAP }
+#ifdef WITH_EXIT
+    :: atomic { (ops & EXIT) && me == NO_HEAP && !pool_lock -> heap_take() }
 #endif
 #ifdef WITH_FORK
-#ifdef BREAK_FORK_UNLOCKED
-    :: (ops & FORK) && !forked -> atomic { lock = 1; forked = 1 } fork_child()
-#else
-    :: (ops & FORK) && !forked -> atomic { !lock -> lock = 1; forked = 1 } fork_child()
+    :: atomic { (ops & FORK) && !forked && !pool_lock && !shared_lock -> pool_lock = 1; shared_lock = 1; forked = 1 } fork_child()
 #endif
-#endif
-    :: break
     od
 }
 
@@ -593,13 +675,52 @@ proctype thread(byte me; byte ops) {
     thread_body()
 }
 
+/* A thread without a heap that frees by itself. */
+inline freer_body() {
+    do
+    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } slab_free_remote()
+#ifdef RACING
+    :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
+                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } slab_free_remote(); bad = 0
+#endif
+    :: break
+    od
+}
+proctype freer() { LOCALS; bit bad; byte me = NO_HEAP; freer_body() }
+
+#ifdef WITH_NEW_THREADS
+/* Threads that use the shared heap themselves: they take from its magazine, fill it, drop it, put into it. */
+proctype newcomer() {
+    LOCALS;
+    bit bad;
+    byte ops = NEW, me = NO_HEAP;
+    o = NO_HEAP;
+    do
+    :: atomic { magazine[SHARED] != 0 && !shared_lock -> ANY_BLOCK(magazine[SHARED]); heap_alloc(SHARED) }
+    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } shared_put()
+#ifdef RACING
+    :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
+                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } shared_put(); bad = 0
+#endif
+    :: atomic { !shared_lock && (partial[SHARED] != 0 || OWNED(NO_OWNER) != 0) -> shared_lock = 1; m = SHARED; o = SHARED }
+       heap_fill(); atomic { shared_lock = 0; m = 0; o = NO_HEAP }
+    :: atomic { magazine[SHARED] != 0 && !shared_lock -> shared_lock = 1; ANY_BLOCK(magazine[SHARED]) } heap_drop(SHARED);
+       if :: gain -> slab_gained(SHARED) :: else fi;
+       if :: again -> heap_drain(SHARED) :: else fi;
+       shared_lock = 0
+    :: break
+    od
+}
+#endif
+
 #ifdef WITH_FORK
-/* A thread that a fork may cut off after any step. */
+/* Threads that a fork may cut off after any step. */
 proctype mortal(byte me; byte ops) {
     LOCALS;
     bit bad;
     { thread_body() } unless { forked }
 }
+proctype mortal_freer() { LOCALS; bit bad; byte me = NO_HEAP; { freer_body() } unless { forked } }
 #endif
 
 inline slab_drop_pages() {
@@ -613,7 +734,7 @@ inline slab_drop_pages() {
        if
        :: got ->
           if
-#ifdef BREAK_DROP_POOLED
+#ifdef BREAK_DROP_RETIRED
           :: true ->
 #else
           :: owner[s] != NO_OWNER ->
@@ -624,7 +745,7 @@ inline slab_drop_pages() {
              :: else
              fi;
              n = 0
-#ifndef BREAK_DROP_POOLED
+#ifndef BREAK_DROP_RETIRED
           :: else
 #endif
           fi;
@@ -637,32 +758,32 @@ inline slab_drop_pages() {
     :: break
     od
 }
-proctype scavenger() {
-    LOCALS;
-    slab_drop_pages()
-}
+proctype trimmer() { LOCALS; slab_drop_pages() }
 #ifdef WITH_FORK
-proctype mortal_scavenger() {
-    LOCALS;
-    { slab_drop_pages() } unless { forked }
-}
+proctype mortal_trimmer() { LOCALS; { slab_drop_pages() } unless { forked } }
 #endif
 
 init {
-    byte me, round;
+    byte me, ops;
     bit bad;
     LOCALS;
     atomic {
+        state[SHARED] = IN_USE;
         do
-        :: s < NSLAB -> if :: START & BIT(s) -> owner[s] = 0 :: else -> owner[s] = NO_OWNER fi; s++
+        :: s < NSLAB -> owner[s] = (START & BIT(s) -> 0 : (START_SHARED & BIT(s) -> SHARED : NO_OWNER));
+                        if :: (START_SHARED & BIT(s)) && NBLK > 1 -> known[s] = NBLK - 1; partial[SHARED] = partial[SHARED] | BIT(s)
+                           :: else fi;
+                        s++
         :: else -> s = 0; break
         od;
         do
-        :: b < NB -> if :: START & BIT(SLAB(b)) -> ledger[b] = CACHED; magazine[0] = magazine[0] | BIT(b) :: else fi; b++
+        :: b < NB -> if :: START & BIT(SLAB(b)) -> ledger[b] = CACHED; magazine[0] = magazine[0] | BIT(b)
+                        :: (START_SHARED & BIT(SLAB(b))) && b % NBLK == 0 -> ledger[b] = LIVE; holder[b] = HELD
+                        :: else fi; b++
         :: else -> b = 0; break
         od;
 #ifdef HEAP1_POOLED
-        state[1] = POOLED; stack[1] = CLOSED;
+        state[1] = POOLED;
 #endif
         CAST
     }
@@ -670,26 +791,30 @@ init {
         (_nr_pr == 1);
 #ifdef WITH_FORK
         do                              /* the child frees what it knows and empties its magazine */
-        :: forked && HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING; block_free()
+        :: forked && HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING; block_free();
+           if :: gain -> slab_gained(0) :: else fi
         :: else -> break
         od;
         do
-        :: forked && magazine[0] != 0 -> ANY_BLOCK(magazine[0]); magazine_drop()
+        :: forked && magazine[0] != 0 -> ANY_BLOCK(magazine[0]); heap_drop(0);
+           if :: gain -> slab_gained(0) :: else fi
         :: else -> break
         od;
 #endif
-        assert(!lock);
-        do                              /* every owner drains; what was on the wrong stack needs a second turn */
-        :: round < 2 ->
-           me = 0;
+        assert(!pool_lock && !shared_lock);
+        do                              /* E: announced where the owner looks */
+        :: h < 3 ->
+           lst = stack[h];
            do
-           :: me < NHEAP -> if :: state[me] == IN_USE -> heap_drain() :: else fi; me++
-           :: else -> me = 0; break
+           :: lst != 0 -> assert(owner[lst - 1] == h || owner[lst - 1] == NO_OWNER); lst = next[lst - 1]
+           :: else -> break
            od;
-           orphans_drain();
-           round++
-        :: else -> break
+           h++
+        :: else -> h = 0; break
         od;
+        forward_orphans();
+        do :: h < 3 -> heap_drain(h); h++ :: else -> h = 0; break od;
+        forward_orphans();
         do                                                              /* E */
         :: s < NSLAB ->
            assert(claim[s] != epoch && notified[s] != epoch && !linked[s]);
@@ -702,10 +827,9 @@ init {
         :: b < NB ->
            s = SLAB(b);
            if
-           :: ledger[b] == FREE -> assert(holder[b] == NOBODY && !(OTHERS(NO_HEAP) & BIT(b)));
+           :: ledger[b] == FREE -> assert(holder[b] == NOBODY && COPIES == 0);
                                    assert(owner[s] == NO_OWNER || (partial[owner[s]] & BIT(s)))
-           :: ledger[b] == CACHED -> assert(holder[b] == NOBODY);
-                                     assert(((magazine[0] >> b) & 1) + ((NHEAP > 1 -> magazine[(NHEAP>1)] >> b : 0) & 1) == 1)
+           :: ledger[b] == CACHED -> assert(holder[b] == NOBODY && COPIES == 1)
            :: ledger[b] == LIVE -> assert(holder[b] == HELD || (forked && holder[b] == FREEING))
 #ifdef WITH_FORK
                                    ; assert(!forked || holder[b] != HELD)

@@ -9,8 +9,8 @@
 #include "api/init.h"
 #include "block/large.h"
 #include "block/lookup.h"
+#include "block/sweep.h"
 #include "guard/report.h"
-#include "space/purge.h"
 #include "thread/life.h"
 #include "thread/shared.h"
 
@@ -30,7 +30,7 @@ static struct entry take(unsigned class_index)
 	init_ensure();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
-	purge_tick();
+	sweep_tick();
 	return entry;
 }
 
@@ -48,7 +48,7 @@ static void *allocate_small(unsigned class_index)
 static void *allocate_large(size_t size, size_t alignment, bool zeroed)
 {
 	init_ensure();
-	purge_tick();
+	sweep_tick();
 	void *block = large_make(size, alignment, zeroed);
 	if (UNLIKELY(block == NULL))
 		return allocate_failed();
@@ -115,7 +115,7 @@ void release_full(struct span *slab, void *block, ledger_byte *state)
 {
 	ledger_set(state, LEDGER_CACHED);
 	heap_put(heap_at(thread_heap_distance), slab, (struct entry){ block, state });
-	purge_tick();
+	sweep_tick();
 }
 
 void release_slow(void *block, const char *call)
@@ -137,7 +137,7 @@ void release_slow(void *block, const char *call)
 	memcheck_freed(block);
 	bool large = state == &span->large_state;
 	if (!large && release_to_owner(span, (struct entry){ block, state })) {
-		purge_tick();
+		sweep_tick();
 		return;
 	}
 	if (!ledger_end_life(state, LEDGER_FREE))
@@ -147,5 +147,5 @@ void release_slow(void *block, const char *call)
 		return;
 	}
 	large_release(span);
-	purge_tick();
+	sweep_tick();
 }

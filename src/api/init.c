@@ -5,6 +5,7 @@
 
 #include "base/lock.h"
 #include "base/text.h"
+#include "block/sweep.h"
 #include "observe/stats.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
@@ -48,7 +49,9 @@ void init_once(void)
 	lock_take(&init_lock);
 	if (!atomic_load_explicit(&init_done, memory_order_relaxed)) {
 		options_read(&sealed.options);
-		purge_configure(sealed.options.retain, sealed.options.decay_ms);
+		purge_configure(sealed.options.retain, sealed.options.retain_percent, sealed.options.retain_max,
+		                sealed.options.decay_ms);
+		sweep_configure(sealed.options.decay_ms);
 		life_init();
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}

@@ -179,8 +179,8 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 
 	if (moved)
 		dirty = os_remap_fresh((void *)start, units * UNIT_BYTES) != 0;
-	else if (purge_exceeds(units * UNIT_BYTES))
-		dirty = purge_range((void *)start, units * UNIT_BYTES) != 0;
+	else
+		dirty = !purge_before_release((void *)start, units * UNIT_BYTES);
 	lock_take(&space_lock);
 	span_release_mapped(start, units, mapped_units, dirty);
 	lock_release(&space_lock);

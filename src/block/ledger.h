@@ -97,6 +97,12 @@ static inline bool notification_set(struct span *slab)
 	       atomic_exchange_explicit(&slab->notified, epoch, memory_order_seq_cst) != epoch;
 }
 
+/* After the owner's change, as the pusher's second look. */
+static inline bool notification_is_set(const struct span *slab)
+{
+	return atomic_load_explicit(&slab->notified, memory_order_seq_cst) == epoch_now();
+}
+
 /* By who has taken the slab off a stack, before it counts. */
 static inline void notification_clear(struct span *slab)
 {

@@ -22,6 +22,9 @@ static struct span *retired[CLASS_COUNT];
 /* Counts slabs made, to give each the next colour. Under space_lock. */
 static size_t colour_counter;
 
+/* Given back, and handed out again since. */
+static _Atomic uint64_t refaulted_bytes;
+
 /* How far into its span the next slab of a class starts: lines, and pages where blocks are larger than one. */
 static size_t colour_next(const struct size_class *size_class)
 {
@@ -37,7 +40,7 @@ static size_t colour_next(const struct size_class *size_class)
 static struct span *header_make(unsigned class_index)
 {
 	const struct size_class *size_class = &size_classes[class_index];
-	struct span *slab = meta_alloc(sizeof(*slab) + size_class->ledger_bytes);
+	struct span *slab = meta_alloc(sizeof(*slab) + size_class->ledger_bytes + sizeof(uint64_t));
 
 	if (slab == NULL)
 		return NULL;
@@ -78,6 +81,86 @@ static struct span *header_take(unsigned class_index)
 	return slab;
 }
 
+static uintptr_t block_address(const struct span *slab, size_t index)
+{
+	return slab->base + index * slab->block_bytes;
+}
+
+/* ---- Granules ---- */
+
+#define GRANULES_MAX 64
+
+size_t slab_granule_bytes(const struct span *slab)
+{
+	return max_size(os_page_bytes(), slab->units * UNIT_BYTES / GRANULES_MAX);
+}
+
+static size_t granule_count(const struct span *slab)
+{
+	return slab->units * UNIT_BYTES / slab_granule_bytes(slab);
+}
+
+/* The bits [first, end). */
+static uint64_t granule_bits(size_t first, size_t end)
+{
+	uint64_t below_end = end >= GRANULES_MAX ? ~(uint64_t)0 : ((uint64_t)1 << end) - 1;
+
+	return below_end & ~(((uint64_t)1 << first) - 1);
+}
+
+static uint64_t *granules_aged(const struct span *slab)
+{
+	return (uint64_t *)(void *)(slab->ledger + size_classes[slab->class_index].ledger_bytes);
+}
+
+/* The granules that the blocks [first, end) touch. */
+static uint64_t granules_of_blocks(const struct span *slab, size_t first, size_t end)
+{
+	size_t bytes = slab_granule_bytes(slab);
+
+	return granule_bits((block_address(slab, first) - slab->start) / bytes,
+	                    (block_address(slab, end) - 1 - slab->start) / bytes + 1);
+}
+
+/* The granules that hold no block but FREE ones. */
+static uint64_t granules_free(const struct span *slab)
+{
+	size_t bytes = slab_granule_bytes(slab);
+	size_t count = granule_count(slab);
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uintptr_t at = slab->start + i * bytes;
+		size_t first = max_size(at <= slab->base ? 0 : (at - slab->base) / slab->block_bytes, slab->first_index);
+		size_t end = min_size((at + bytes - 1 - slab->base) / slab->block_bytes + 1, slab->end_index);
+		if (first >= end || ledger_count_free(slab->ledger, first, end - first) == end - first)
+			mask |= (uint64_t)1 << i;
+	}
+	return mask;
+}
+
+/* Under the claim, after a refill has taken blocks of [first, end): their granules are there from now on. A block that
+ * was handed out before, and whose memory has been given back since, is zero like a fresh one. */
+static void granules_return(struct span *slab, struct entry *entries, size_t count, size_t first, size_t end)
+{
+	uint64_t away = slab->away;
+	uint64_t touched = granules_of_blocks(slab, first, end);
+
+	slab->away &= ~touched;
+	if (!slab->swept || (away & touched) == 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		size_t index = (size_t)(entries[i].state - slab->ledger);
+		uint64_t own = granules_of_blocks(slab, index, index + 1);
+		if ((own & away) == own)
+			ledger_set(entries[i].state, LEDGER_CACHED_ZERO);
+	}
+	atomic_fetch_add_explicit(&refaulted_bytes, (uint64_t)popcount64(away & touched) * slab_granule_bytes(slab),
+	                          memory_order_relaxed);
+}
+
+/* ---- Slabs ---- */
+
 struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine)
 {
 	const struct size_class *size_class = &size_classes[class_index];
@@ -100,6 +183,9 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		slab->cursor = slab->fresh_index = slab->first_index;
 		slab->listed = false;
 		slab->returns_granted = slab->returns_left = 0;
+		slab->away = slab->born_zero ? granule_bits(0, granule_count(slab)) : 0;
+		slab->swept = false;
+		*granules_aged(slab) = 0;
 		slab->magazine = (uintptr_t)magazine;
 		slab->kind = SPAN_SLAB;
 		/* notified and next_notified stay: the header may still be linked on a stack of notifications. */
@@ -124,11 +210,6 @@ void slab_release(struct span *slab)
 	retired[slab->class_index] = slab;
 	claim_release(slab);
 	lock_release(&space_lock);
-}
-
-static uintptr_t block_address(const struct span *slab, size_t index)
-{
-	return slab->base + index * slab->block_bytes;
 }
 
 /* Entries for the blocks of a whole word, each below the one before. */
@@ -173,6 +254,9 @@ size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted)
 	slab->free_count = !exhausted && slab->free_count > found ? (uint16_t)(slab->free_count - found) : 0;
 	if (found < wanted)
 		memmove(entries, entry, found * sizeof(*entries));
+	if (slab->away != 0 && found > 0)
+		granules_return(slab, entries, found, (size_t)(entries[found - 1].state - slab->ledger),
+		                (size_t)(entries[0].state - slab->ledger) + 1);
 	return found;
 }
 
@@ -186,32 +270,39 @@ size_t slab_count_free(struct span *slab)
 	return count;
 }
 
-size_t slab_drop_pages(struct span *slab)
+struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count)
 {
-	size_t page = os_page_bytes();
-	size_t dropped = 0;
-	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+	size_t bytes = slab_granule_bytes(slab);
+	uint64_t *aged = granules_aged(slab);
+	uint64_t there = granules_free(slab) & ~slab->away;
+	uint64_t dropping = how == SLAB_SWEEP_ALL ? there : how == SLAB_SWEEP_AGED ? there & *aged : 0;
+	struct slab_swept swept = { 0 };
 
-	for (uintptr_t at = slab->start; at < end;) {
-		/* Grow [at, to) page by page while every block that touches it is FREE or no block at all. */
-		uintptr_t to = at;
-		while (to < end) {
-			size_t first = to <= slab->base ? 0 : (to - slab->base) / slab->block_bytes;
-			size_t last = (to + page - 1 - slab->base) / slab->block_bytes;
-			first = max_size(first, slab->first_index);
-			last = min_size(last + 1, slab->end_index);
-			if (first < last && ledger_count_free(slab->ledger, first, last - first) != last - first)
-				break;
-			to += page;
+	for (uint64_t left = dropping; left != 0;) {
+		unsigned first = (unsigned)__builtin_ctzll(left);
+		uint64_t run = ~(left >> first);
+		size_t length = run == 0 ? GRANULES_MAX : (size_t)__builtin_ctzll(run);
+		void *address = (void *)(slab->start + first * bytes);
+		size_t resident = count ? os_resident_bytes(address, length * bytes) : 0;
+		left &= ~granule_bits(first, first + length);
+		if (purge_range(address, length * bytes) != 0) {
+			swept.refused = true;
+			break;
 		}
-		if (to > at) {
-			size_t resident = os_resident_bytes((void *)at, to - at);
-			if (resident > 0 && purge_range((void *)at, to - at) == 0)
-				dropped += resident;
-		}
-		at = to + page;
+		slab->away |= granule_bits(first, first + length);
+		swept.dropped_bytes += length * bytes;
+		swept.resident_bytes += resident;
+		slab->swept = true;
 	}
-	return dropped;
+	there &= ~slab->away;
+	*aged = there;
+	swept.left_bytes = (size_t)popcount64(there) * bytes;
+	return swept;
+}
+
+uint64_t slab_refaulted_bytes(void)
+{
+	return atomic_load_explicit(&refaulted_bytes, memory_order_relaxed);
 }
 
 void slab_forget_cached(struct span *slab)

@@ -41,9 +41,30 @@ size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted);
 /* Under the claim: counts the FREE blocks anew into free_count and cursor; returns it. */
 size_t slab_count_free(struct span *slab);
 
-/* Under the claim: drops the pages that hold nothing but FREE blocks, and returns how many bytes of memory went
- * back. Any thread, any owner. */
-size_t slab_drop_pages(struct span *slab);
+/* Granules. A slab's memory is given back in pieces of a page, or of a 64th of the slab if that is more. `away` has a
+ * bit for each that is not there, because it was given back or never touched; the word behind the ledger, one for each
+ * that held nothing but FREE blocks at the last sweep already. Both under the claim. */
+size_t slab_granule_bytes(const struct span *slab);
+
+enum slab_sweep {
+	SLAB_SWEEP_LOOK,                /* only notes which granules are free */
+	SLAB_SWEEP_AGED,                /* drops those that were free at the last sweep, too */
+	SLAB_SWEEP_ALL,                 /* drops all that are free now */
+};
+
+struct slab_swept {
+	size_t dropped_bytes;           /* given back */
+	size_t resident_bytes;          /* of these, what was there: only counted if asked for */
+	size_t left_bytes;              /* free and, as far as we know, there */
+	bool refused;                   /* the kernel would not (locked memory) */
+};
+
+/* Under the claim: looks for granules that hold nothing but FREE blocks and gives their memory back, according to
+ * `how`; count: asks the kernel how much of it was there. Any thread, any owner. */
+struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count);
+
+/* Bytes that were given back in sweeps and have been handed out again, since the start. */
+uint64_t slab_refaulted_bytes(void);
 
 /* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE. */
 void slab_forget_cached(struct span *slab);

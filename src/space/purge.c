@@ -18,26 +18,37 @@
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
 #define CALLS_AFTER_REFUSAL 4096
+/* What was needed again raises what may be kept by so much: few mistakes are enough to learn. */
+#define CREDIT_FACTOR 2
 
 static struct {
 	_Atomic uint64_t retain_bytes;
+	_Atomic uint64_t retain_percent;
+	_Atomic uint64_t retain_most;
 	_Atomic uint64_t decay_ms;
 	_Atomic uint64_t next_tick_ms;
 	_Atomic bool aged_left;                 /* the last tick's work is not done */
 	_Atomic uint32_t calls;
 	_Atomic uint32_t calls_to_skip;         /* the kernel has refused (locked memory): not again for a while */
 	_Atomic size_t used_peak;               /* bytes in use: the most of late, an eighth less with each tick */
+	_Atomic size_t taken_again_seen;        /* span_taken_again_units when we last looked */
+	_Atomic size_t credit;                  /* bytes that may be kept besides, because they were needed again */
+	_Atomic size_t free_in_slabs;           /* as of the last sweep (block/sweep.h) */
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
-} purge = { .retain_bytes = 64 * MIB, .decay_ms = 1000 };
+} purge = { .retain_bytes = 16 * MIB, .retain_percent = 25, .retain_most = UINT64_MAX, .decay_ms = 1000 };
 
 #define LOAD(field) atomic_load_explicit(&purge.field, memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&purge.field, value, memory_order_relaxed)
 
-void purge_configure(uint64_t retain_bytes, uint64_t decay_ms)
+void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t retain_most, uint64_t decay_ms)
 {
 	STORE(retain_bytes, retain_bytes);
+	STORE(retain_percent, retain_percent);
+	STORE(retain_most, retain_most);
 	STORE(decay_ms, decay_ms);
+	STORE(credit, 0);
+	STORE(taken_again_seen, span_taken_again_units());
 	STORE(next_tick_ms, 0);
 	STORE(aged_left, false);
 }
@@ -60,32 +71,66 @@ int purge_range(void *address, size_t bytes)
 	return 0;
 }
 
-/* What is free may be as much as was in use of late, and `retain` besides: a program whose large blocks come and go
- * would fault in at each coming what was dropped at the going. It still decays. */
-static uint64_t retained_max(void)
+size_t purge_retained_max(void)
 {
 	uint64_t retain = LOAD(retain_bytes);
-	uint64_t peak = LOAD(used_peak);
+	uint64_t used = span_used_units() * UNIT_BYTES;
+	uint64_t in_slabs = LOAD(free_in_slabs);
+	uint64_t live = used > in_slabs ? used - in_slabs : 0;
 
-	if (LOAD(decay_ms) == 0)
+	if (LOAD(decay_ms) == 0 || retain == 0)
 		return 0;
-	return retain > UINT64_MAX - peak ? UINT64_MAX : retain + peak;
+	uint64_t share = live / 100 * LOAD(retain_percent);
+	uint64_t most = (retain > share ? retain : share);
+	uint64_t credit = LOAD(credit);
+	most = most > UINT64_MAX - credit ? UINT64_MAX : most + credit;
+	return most < LOAD(retain_most) ? most : LOAD(retain_most);
 }
 
-static void peak_update(bool ticked)
+void purge_credit(size_t bytes)
+{
+	/* No more than has been in use of late: what a program's blocks that come and go can need. */
+	STORE(credit, min_size(LOAD(credit) + bytes * CREDIT_FACTOR, LOAD(used_peak)));
+}
+
+void purge_set_free_in_slabs(size_t bytes)
+{
+	STORE(free_in_slabs, bytes);
+}
+
+static void learn(bool ticked)
 {
 	size_t used = span_used_units() * UNIT_BYTES;
 	size_t peak = LOAD(used_peak);
+	size_t again = span_taken_again_units();
 
-	if (ticked)
+	if (ticked) {
 		peak -= peak / 8;
+		STORE(credit, LOAD(credit) - LOAD(credit) / 8);
+		lock_take(&space_lock);
+		span_forget_given_back();
+		lock_release(&space_lock);
+	}
 	if (ticked || used > peak)
 		STORE(used_peak, max_size(used, peak));
+	size_t seen = LOAD(taken_again_seen);
+	if (UNLIKELY(again != seen)) {
+		STORE(taken_again_seen, again);
+		purge_credit((again - seen) * UNIT_BYTES);
+	}
 }
 
-bool purge_exceeds(size_t bytes)
+bool purge_before_release(void *address, size_t bytes)
 {
-	return LOAD(decay_ms) == 0 || bytes > retained_max();
+	if (LOAD(decay_ms) != 0 && bytes <= purge_retained_max())
+		return false;
+	size_t there = os_resident_bytes(address, bytes);
+	if (purge_range(address, bytes) != 0)
+		return false;
+	lock_take(&space_lock);
+	span_note_given_back(there >> UNIT_LOG2);
+	lock_release(&space_lock);
+	return true;
 }
 
 /* One step: takes runs of dirty units out of the free spans, drops their memory without a lock, puts them back clean.
@@ -96,6 +141,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	size_t count = 0;
 	size_t units_left = max_size(max_bytes >> UNIT_LOG2, 1);
 	size_t purged = 0;
+	size_t was_there = 0;
 	struct span *span;
 
 	lock_take(&space_lock);
@@ -106,17 +152,20 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 
 	for (size_t i = 0; i < count; i++) {
 		size_t bytes = ranges[i].units * UNIT_BYTES;
-		size_t there = resident != NULL ? os_resident_bytes((void *)ranges[i].start, bytes) : 0;
+		size_t there = os_resident_bytes((void *)ranges[i].start, bytes);
 		bool refused = purge_range((void *)ranges[i].start, bytes) != 0;
-		if (resident != NULL && !refused)
-			*resident += there;
+		was_there += refused ? 0 : there;
 		ranges[i].dirty_units = refused ? ranges[i].units : 0;
 		purged += refused ? 0 : bytes;
 	}
 	lock_take(&space_lock);
 	for (size_t i = 0; i < count; i++)
 		span_release_mapped(ranges[i].start, ranges[i].units, 0, ranges[i].dirty_units > 0);
+	/* By what was there: of a large block of which one page was touched, one page will be faulted in again. */
+	span_note_given_back(was_there >> UNIT_LOG2);
 	lock_release(&space_lock);
+	if (resident != NULL)
+		*resident += was_there;
 	return purged;
 }
 
@@ -139,7 +188,7 @@ void purge_tick(void)
 {
 	size_t dirty = dirty_bytes();
 
-	peak_update(false);
+	learn(false);
 	if (dirty == 0)
 		return;
 	uint32_t skip = LOAD(calls_to_skip);
@@ -147,7 +196,7 @@ void purge_tick(void)
 		STORE(calls_to_skip, skip - 1);
 		return;
 	}
-	uint64_t retain = retained_max();
+	uint64_t retain = purge_retained_max();
 	if (dirty > retain) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
 		if (purge_step(true, NULL, excess) == 0)
@@ -159,7 +208,7 @@ void purge_tick(void)
 	STORE(calls, calls + 1);
 	if (calls % CALLS_PER_LOOK == 0 && tick_is_due(os_now_ms())) {
 		STORE(aged_left, true);
-		peak_update(true);
+		learn(true);
 	}
 	if (!LOAD(aged_left))
 		return;

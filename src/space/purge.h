@@ -12,11 +12,22 @@ struct purge_figures {
 };
 
 /* Before the second thread exists. */
-void purge_configure(uint64_t retain_bytes, uint64_t decay_ms);
+void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t retain_most, uint64_t decay_ms);
 void purge_set_retain(uint64_t retain_bytes);
 
-/* Whether so many bytes, were they released dirty, would be more than may be retained: better purged before. */
-bool purge_exceeds(size_t bytes);
+/* How many bytes of free memory may stay resident: the larger of `retain` and retain_percent of what is live, and a
+ * credit besides, for memory that was needed again soon after it had been given back. The credit halves in some five
+ * decay_ms. At most retain_max; 0 if nothing is to be kept. */
+size_t purge_retained_max(void);
+
+/* So many bytes that had been given back were needed again. */
+void purge_credit(size_t bytes);
+
+/* What is free in slabs in use, for telling what is live. */
+void purge_set_free_in_slabs(size_t bytes);
+
+/* Before a range is released: if it alone were more than may be retained, its memory goes first. True if it went. */
+bool purge_before_release(void *address, size_t bytes);
 
 /* A slow path passes by: does what is due, at most one step. Cheap when nothing is. */
 void purge_tick(void);

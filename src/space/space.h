@@ -58,6 +58,7 @@ struct span {
 	bool listed;                    /* in its heap's list of partial slabs */
 	uint8_t returns_granted;        /* frees that may come straight back while the magazine is full (slab.h) */
 	uint8_t returns_left;           /* those of them that have not come */
+	bool swept;                     /* some of its memory was given back since it was made */
 	/* space: where it lies. Written under space_lock. */
 	uintptr_t start;
 	size_t units;
@@ -79,6 +80,7 @@ struct span {
 	union {
 		size_t large_bytes;     /* large: usable bytes */
 		size_t dirty_units;     /* free */
+		uint64_t away;          /* slab: a bit per granule whose memory is not there (slab.h) */
 	};
 } ALIGNED(64);
 

@@ -17,6 +17,8 @@ static struct {
 	_Atomic size_t dirty_units;     /* written under space_lock, read without */
 	_Atomic size_t used_units;      /* the same */
 	size_t clean_units;
+	size_t given_back_units;        /* purged of late and not taken again */
+	_Atomic size_t taken_again_units;       /* of these, since the start */
 } spans;
 
 /* ---- The trees ---- */
@@ -232,6 +234,15 @@ static uintptr_t aligned_start(const struct span *span, size_t units, size_t ali
 	return start;
 }
 
+/* Clean units are taken: as far as memory was given back of late, it was so too soon. */
+static void note_taken(const struct span_range *range)
+{
+	size_t again = min_size(range->units - range->dirty_units, spans.given_back_units);
+
+	spans.given_back_units -= again;
+	total_add(&spans.taken_again_units, again);
+}
+
 static bool take_from(struct span *span, size_t units, size_t alignment, struct span_range *range)
 {
 	uintptr_t start = span != NULL ? aligned_start(span, units, alignment) : 0;
@@ -239,7 +250,25 @@ static bool take_from(struct span *span, size_t units, size_t alignment, struct 
 	if (start == 0)
 		return false;
 	free_cut(span, start, units, range);
+	note_taken(range);
 	return true;
+}
+
+void span_note_given_back(size_t units)
+{
+	DCHECK(lock_is_held(&space_lock));
+	spans.given_back_units += units;
+}
+
+void span_forget_given_back(void)
+{
+	DCHECK(lock_is_held(&space_lock));
+	spans.given_back_units /= 2;
+}
+
+size_t span_taken_again_units(void)
+{
+	return atomic_load_explicit(&spans.taken_again_units, memory_order_relaxed);
 }
 
 bool span_take(size_t units, size_t alignment, struct span_range *range)

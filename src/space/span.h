@@ -39,6 +39,12 @@ size_t span_used_units(void);
 size_t span_dirty_units(void);
 size_t span_clean_units(void);
 
+/* For purge.c, which learns from it whether it gives back too soon. So many units were given back; half of those that
+ * were not taken again are forgotten; units taken again before that, since the start (no lock needed). */
+void span_note_given_back(size_t units);
+void span_forget_given_back(void);
+size_t span_taken_again_units(void);
+
 /* For purge.c. The free span with dirty memory that a purge should take next: with aged_only one that has units that
  * were dirty at the last tick already. NULL if there is none. */
 struct span *span_find_dirty(bool aged_only);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "block/sweep.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
@@ -78,11 +79,27 @@ void heap_settle(struct heap *heap, struct span *slab)
 	if (slab->free_count == slab_block_count(slab)) {
 		heap_unlist(heap, slab);
 		slab_release(slab);
+		/* Its header may be on the heap's stack, and soon be another heap's slab, whose owner would not hear of it.
+		 * The drain that runs, or the caller's, takes it from there. */
+		heap->released_announced |= notification_is_set(slab);
 		return;
 	}
 	if (slab->free_count > 0 && !slab->listed)
 		heap_list(heap, slab);
 	claim_release(slab);
+}
+
+/* ---- What a sweep wants to know ---- */
+
+/* Blocks went from slabs to magazines, or back: told in large pieces. */
+static void note(struct heap *heap, size_t taken_bytes, size_t freed_bytes)
+{
+	heap->taken_bytes += taken_bytes;
+	heap->freed_bytes += freed_bytes;
+	if (UNLIKELY(heap->taken_bytes + heap->freed_bytes >= SWEEP_NOTE_BYTES)) {
+		sweep_note(heap->taken_bytes, heap->freed_bytes);
+		heap->taken_bytes = heap->freed_bytes = 0;
+	}
 }
 
 /* ---- Announcing what others freed ---- */
@@ -115,13 +132,10 @@ static void notify_push(struct span *slab)
 		return;
 	/* The owner may have changed between the look and the push, and the new one would not hear of the slab: whoever
 	 * changes it looks at the old owner's stack afterwards, so one of the two sees the other. */
-	bool moved = atomic_load_explicit(&slab->owner, memory_order_seq_cst) != owner;
-	if (atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) == HEAP_IN_USE) {
-		if (UNLIKELY(moved))
-			notify_forward_all(heap_at(owner));
-		return;
-	}
-	pool_notified(heap_at(owner), moved);
+	if (UNLIKELY(atomic_load_explicit(&slab->owner, memory_order_seq_cst) != owner))
+		notify_forward_all(heap_at(owner));
+	else if (atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) != HEAP_IN_USE)
+		pool_notified(heap_at(owner));
 }
 
 /* Passes a slab on with its token set, or a second push would lose the slabs behind it. It is set already, but for the
@@ -140,7 +154,9 @@ void heap_notify(struct span *slab)
 
 void heap_drain(struct heap *heap)
 {
-	if (atomic_load_explicit(&heap->notified, memory_order_relaxed) == NULL)
+	heap->released_announced = false;
+	/* Sequentially consistent: after a change of owners; see notify_push. */
+	if (atomic_load_explicit(&heap->notified, memory_order_seq_cst) == NULL)
 		return;
 	size_t gained_bytes = 0;
 	struct span *slab = atomic_exchange_explicit(&heap->notified, NULL, memory_order_acquire);
@@ -166,6 +182,9 @@ void heap_drain(struct heap *heap)
 		slab = next;
 	}
 	heap->sat_on_much |= gained_bytes >= EXPORT_BYTES;
+	note(heap, 0, gained_bytes);
+	if (UNLIKELY(heap->released_announced))
+		heap_drain(heap);
 }
 
 void heap_forward_orphans(void)
@@ -195,8 +214,11 @@ static size_t fill_from_slab(struct heap *heap, struct heap *owner, struct span 
 	struct magazine *magazine = &heap->magazines[slab->class_index];
 
 	slab_count_returns(slab);
+	size_t fresh_index = slab->fresh_index;
 	size_t found = slab_refill(slab, magazine->top + 1, wanted);
 	magazine->top += found;
+	/* What was never handed out before was no memory that lay idle. */
+	note(heap, (found - min_size(found, slab->fresh_index - fresh_index)) * slab->block_bytes, 0);
 	if (slab->free_count == 0)
 		heap_unlist(owner, slab);
 	else if (!slab->listed)
@@ -344,6 +366,8 @@ static void slab_gained(struct heap *heap, struct span *slab, bool grants)
 			heap_settle(heap, slab);
 		else
 			heap_notify(slab);
+		if (UNLIKELY(heap->released_announced))
+			heap_drain(heap);
 		return;
 	}
 	if (!slab->listed)
@@ -380,6 +404,7 @@ size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 	}
 	if (slab != NULL)
 		slab_gained(heap, slab, false);
+	note(heap, 0, dropping * size_classes[class_index].size);
 	memmove(entries + 1, entries + 1 + dropping, (count - dropping) * sizeof(*entries));
 	magazine->top = entries + (count - dropping);
 	return slabs;
@@ -413,6 +438,7 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 		*++magazine->top = entry;
 	} else {
 		bin->looks -= bin->looks > 0;
+		note(heap, 0, (slab->returns_granted + 1u) * slab->block_bytes);
 		slab_return(slab, entry.state);
 		slab_gained(heap, slab, true);
 	}

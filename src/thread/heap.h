@@ -9,8 +9,9 @@
  * and nothing asks "initialised?". A thread finds its heap by thread_heap_distance, the distance from heap_empty,
  * which is 0 in fresh TLS.
  *
- * A slab's owner changes only while its heap is pooled and nobody runs it: were it to change under a running owner, two
- * threads that free one block at once by mistake could both pass the owner test (model/README.md).
+ * A slab's owner changes only while its heap is pooled and nobody runs it, by the heap's own user (Export, in heap.c), or
+ * under shared_lock, from the shared heap, which takes no block back without a compare-and-swap: were it to change under
+ * a running owner, two threads that free one block at once by mistake could both pass the owner test (model/README.md).
  *
  * A heap is used by one thread (or under one lock) at a time; only `notified`, `pending` and `state` are shared.
  * Heaps are type-stable: pooled and taken again, never unmapped. */
@@ -56,6 +57,9 @@ struct heap {
 	_Atomic(struct span *) notified ALIGNED(64);    /* stack of slabs, linked by next_notified */
 	_Atomic uint32_t pending;       /* slabs pushed while nobody's thread used the heap */
 	_Atomic uint32_t state;         /* enum heap_state */
+	bool released_announced;        /* a slab that may still be on its stack: it must be drained */
+	size_t taken_bytes;             /* from slabs to magazines and back, not yet told to the sweep */
+	size_t freed_bytes;
 	bool sat_on_much;               /* others had freed much when it looked: see heap.c, Export */
 	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */

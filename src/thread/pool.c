@@ -144,8 +144,11 @@ static bool walk_slab(struct span *slab, struct heap *user)
 	struct heap *owner = heap_at(atomic_load_explicit(&slab->owner, memory_order_acquire));
 	uint32_t state = atomic_load_explicit(&owner->state, memory_order_relaxed);
 
-	if (state != HEAP_DEAD && state != HEAP_POOLED && owner != user)
+	if (state != HEAP_DEAD && state != HEAP_POOLED && owner != user) {
+		/* Its user counts it. */
+		heap_notify(slab);
 		return true;
+	}
 	if (!claim_try(slab))
 		return state != HEAP_DEAD;
 	if (state == HEAP_DEAD) {
@@ -229,14 +232,14 @@ bool pool_help(struct heap *heap, unsigned class_index)
 	return found;
 }
 
-void pool_notified(struct heap *heap, bool urgent)
+void pool_notified(struct heap *heap)
 {
 	uint32_t pending = atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed);
 
 	bool shared = atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED;
 	uint32_t pending_max = shared && heap_exporters() > 0 ? PENDING_MAX_EXPORTS : PENDING_MAX;
 
-	if (!urgent && pending % pending_max != pending_max - 1)
+	if (pending % pending_max != pending_max - 1)
 		return;
 	if (shared) {
 		shared_tidy();
@@ -262,13 +265,48 @@ void pool_tidy(void)
 
 /* ---- Fork ---- */
 
+/* The state of the block at this address, if there is one and it is CACHED; NULL otherwise. Any address. */
+static ledger_byte *cached_block(const void *block, struct span **span)
+{
+	if (region_of(block) == NULL)
+		return NULL;
+	*span = span_of(block);
+	if ((*span)->kind != SPAN_SLAB)
+		return NULL;
+	bool is_start;
+	size_t index = block_index((uintptr_t)block - (*span)->base, (*span)->multiplier, &is_start);
+	if (!is_start || index < (*span)->first_index || index >= (*span)->end_index)
+		return NULL;
+	uint8_t state = ledger_get(&(*span)->ledger[index]);
+	return state == LEDGER_CACHED || state == LEDGER_CACHED_ZERO ? &(*span)->ledger[index] : NULL;
+}
+
+/* Blocks of slabs of heaps that live on, which a dead heap had in its magazines (shared_exchange). When no living heap's
+ * magazine holds anything, what is CACHED outside the dead heaps' slabs is nobody's, wherever it is found: the entries
+ * need not be trusted for more than addresses. */
+static void free_foreign_entries(const struct heap *dead)
+{
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
+		const struct bin *bin = &dead->bins[class_index];
+		for (size_t i = 1; bin->entries != NULL && i <= bin->capacity; i++) {
+			struct span *slab;
+			ledger_byte *state = cached_block(bin->entries[i].block, &slab);
+			if (state == NULL)
+				continue;
+			uintptr_t owner = atomic_load_explicit(&slab->owner, memory_order_relaxed);
+			if (atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) == HEAP_DEAD)
+				continue;
+			ledger_give_up(state);
+			heap_notify(slab);
+		}
+	}
+}
+
 /* Nothing of it can be trusted but its address, its distance and its slabs' ledgers. */
 static void heap_bury(struct heap *heap)
 {
-	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
-		magazine_forget(heap, class_index);
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
 		heap->bins[class_index].partial = NULL;
-	}
 	atomic_store_explicit(&heap->notified, NULL, memory_order_relaxed);
 	set_state(heap, HEAP_DEAD);
 }
@@ -291,6 +329,17 @@ void pool_fork_child(struct heap *own)
 		if (atomic_load_explicit(&heap->state, memory_order_relaxed) != HEAP_DEAD)
 			heap_drain(heap);
 	heap_forward_orphans();
+	/* The living's magazines may hold blocks of the dead's slabs, and the dead's those of the living's. Not before all
+	 * chains have been taken: what is linked in them has a token of the epoch before, and may be announced again. */
+	for (struct heap *heap = pool.made; dead && heap != NULL; heap = heap->next_made)
+		if (atomic_load_explicit(&heap->state, memory_order_relaxed) != HEAP_DEAD)
+			heap_drop_all(heap);
+	for (struct heap *heap = pool.made; dead && heap != NULL; heap = heap->next_made)
+		if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_DEAD) {
+			free_foreign_entries(heap);
+			for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
+				magazine_forget(heap, class_index);
+		}
 }
 
 struct pool_counts pool_counts(void)

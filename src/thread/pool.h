@@ -17,8 +17,8 @@ void pool_give(struct heap *heap);
 /* `heap` needs a slab of the class: looks for one that nobody uses. True if its list of partial slabs has gained. */
 bool pool_help(struct heap *heap, unsigned class_index);
 
-/* A slab was pushed on the stack of a heap that nobody's thread uses. urgent: it is no longer that heap's. */
-void pool_notified(struct heap *heap, bool urgent);
+/* A slab was pushed on the stack of a heap that nobody's thread uses. */
+void pool_notified(struct heap *heap);
 
 /* Counts and releases what pooled heaps have; finishes the walk over dead ones. For trimming. */
 void pool_tidy(void);

@@ -98,7 +98,7 @@ bool shared_put(struct span *slab, struct entry entry)
 {
 	lock_take(&shared_lock);
 	/* By compare-and-swap: a thread with a heap of its own may free the same block by mistake right now. */
-	bool live = ledger_end_life(entry.state, LEDGER_CACHED);
+	bool live = shared_owns(slab) && ledger_end_life(entry.state, LEDGER_CACHED);
 	if (live)
 		heap_put(shared_heap(), slab, entry);
 	lock_release(&shared_lock);

@@ -72,7 +72,9 @@ static void test_defaults(void **state UNUSED)
 	assert_int_equal(options.foreign, OPTION_foreign_forward);
 	assert_int_equal(options.deepbind, OPTION_deepbind_mask);
 	assert_int_equal(options.decay_ms, 1000);
-	assert_int_equal(options.retain, 64 * MIB);
+	assert_int_equal(options.retain, 16 * MIB);
+	assert_int_equal(options.retain_percent, 25);
+	assert_int_equal(options.retain_max, 1024 * GIB);
 	assert_false(options.stats);
 	assert_false(options.confirm);
 	assert_false(options.help);
@@ -380,7 +382,7 @@ static void test_help_names_what_is_allowed(void **state UNUSED)
 	options_help_text(&text);
 	assert_non_null(strstr(buffer, "foreign (forward|ignore|abort, default forward): What free"));
 	assert_non_null(strstr(buffer, "\ndecay_ms (0 to 3600000, default 1000): "));
-	assert_non_null(strstr(buffer, "\nretain (0 to 1T (bytes, or with suffix K, M, G, T), default 64M): "));
+	assert_non_null(strstr(buffer, "\nretain (0 to 1T (bytes, or with suffix K, M, G, T), default 16M): "));
 	assert_non_null(strstr(buffer, "\nstats (on|off, default off): "));
 }
 
@@ -401,6 +403,8 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: deepbind=mask (default)\n"
 	                    "quarry: decay_ms=7 (QUARRY_OPTIONS)\n"
 	                    "quarry: retain=1536K (QUARRY_OPTIONS)\n"
+	                    "quarry: retain_percent=25 (default)\n"
+	                    "quarry: retain_max=1T (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");

@@ -88,7 +88,7 @@ static void test_zeroed_after_use(void **state UNUSED)
 	struct random random = random_start(9);
 	void *held[8] = { NULL };
 
-	purge_configure(1024 * MIB, 3600000);
+	purge_configure(1024 * MIB, 0, UINT64_MAX, 3600000);
 	for (size_t i = 0; i < rounds(1200, 60); i++) {
 		void **slot = &held[random_below(&random, 8)];
 		if (*slot != NULL) {

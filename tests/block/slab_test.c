@@ -140,7 +140,7 @@ static void test_refill_and_return(void **state UNUSED)
 /* Nothing but clean memory is called zero: the next slab on the same units knows better. */
 static void test_used_memory_is_not_called_zero(void **state UNUSED)
 {
-	purge_configure(1024 * MIB, 3600000);
+	purge_configure(1024 * MIB, 0, UINT64_MAX, 3600000);
 	purge_all(0);
 	struct span *slab = make(CLASS_OF_256);
 	uintptr_t start = slab->start;
@@ -184,13 +184,12 @@ static void test_used_memory_is_not_called_zero(void **state UNUSED)
 static void test_drop_pages(void **state UNUSED)
 {
 	struct random random = random_start(8);
-	size_t page = os_page_bytes();
-
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
 		struct span *slab = make(class_index);
 		size_t count = slab_block_count(slab);
 		size_t bytes = slab->units * UNIT_BYTES;
-		size_t pages = bytes / page;
+		size_t granule = slab_granule_bytes(slab);
+		size_t pages = bytes / granule;
 		bool used[UNIT_BYTES * 8 / 4096] = { false };
 		size_t expected = 0;
 
@@ -207,19 +206,25 @@ static void test_drop_pages(void **state UNUSED)
 			if (random_below(&random, 2) == 0)
 				ledger_set(entries[i].state, LEDGER_LIVE);
 			size_t from = (uintptr_t)entries[i].block - slab->start;
-			for (size_t at = from / page; at <= (from + slab->block_bytes - 1) / page; at++)
+			for (size_t at = from / granule; at <= (from + slab->block_bytes - 1) / granule; at++)
 				used[at] = true;
 		}
 		for (size_t i = 0; i < pages; i++)
-			expected += used[i] ? 0 : page;
-		assert_int_equal(slab_drop_pages(slab), expected);
+			expected += used[i] ? 0 : granule;
+		/* Only what was free at the sweep before; then all. */
+		if (random_below(&random, 2) == 0) {
+			assert_int_equal(slab_sweep(slab, SLAB_SWEEP_AGED, true).dropped_bytes, 0);
+			assert_int_equal(slab_sweep(slab, SLAB_SWEEP_LOOK, true).left_bytes, expected);
+			assert_int_equal(slab_sweep(slab, SLAB_SWEEP_AGED, true).resident_bytes, expected);
+		} else {
+			assert_int_equal(slab_sweep(slab, SLAB_SWEEP_ALL, true).resident_bytes, expected);
+		}
 		for (size_t i = 0; i < pages; i++) {
-			assert_int_equal(((char *)slab->start)[i * page], used[i] ? 0x77 : 0);
-			assert_int_equal(((char *)slab->start)[i * page + page - 1], used[i] ? 0x77 : 0);
+			assert_int_equal(((char *)slab->start)[i * granule], used[i] ? 0x77 : 0);
+			assert_int_equal(((char *)slab->start)[i * granule + granule - 1], used[i] ? 0x77 : 0);
 		}
 		/* Reading has mapped the zero page; apart from that nothing is left to drop. */
-		slab_drop_pages(slab);
-		assert_int_equal(slab_drop_pages(slab), 0);
+		assert_int_equal(slab_sweep(slab, SLAB_SWEEP_ALL, true).dropped_bytes, 0);
 		for (size_t i = 0; i < count; i++)
 			ledger_set_free(&slab->ledger[slab->first_index + i]);
 		slab_count_free(slab);

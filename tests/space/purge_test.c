@@ -10,6 +10,16 @@
 
 #define HOUR_MS 3600000
 
+/* Without what tests before this one have taught. */
+static void configure(uint64_t retain_bytes, uint64_t decay_ms)
+{
+	lock_take(&space_lock);
+	for (int i = 0; i < 64; i++)
+		span_forget_given_back();
+	lock_release(&space_lock);
+	purge_configure(retain_bytes, 0, UINT64_MAX, decay_ms);
+}
+
 /* Free spans of `count` times `units` units, a unit in use between them, all touched. */
 static void make_dirty(size_t count, size_t units)
 {
@@ -59,7 +69,7 @@ static void test_nothing_is_dirty(void **state UNUSED)
 
 static void test_all(void **state UNUSED)
 {
-	purge_configure(1024 * MIB, HOUR_MS);
+	configure(1024 * MIB, HOUR_MS);
 	make_dirty(20, 13);
 	size_t before = resident();
 	struct purge_figures figures = purge_figures();
@@ -110,9 +120,8 @@ static void test_keeps(void **state UNUSED)
 /* Ticks bring what is dirty down to what may be retained, and no further. */
 static void test_retain(void **state UNUSED)
 {
-	purge_configure(8 * MIB, HOUR_MS);
-	assert_false(purge_exceeds(8 * MIB));
-	assert_true(purge_exceeds(8 * MIB + 1));
+	configure(8 * MIB, HOUR_MS);
+	assert_int_equal(purge_retained_max(), 8 * MIB);
 	make_dirty(40, 32);
 	assert_int_equal(dirty_bytes(), 80 * MIB);
 	for (size_t i = 0; i < 200 && dirty_bytes() > 8 * MIB; i++) {
@@ -133,10 +142,62 @@ static void test_retain(void **state UNUSED)
 	assert_valid();
 }
 
+/* The larger of bytes and percent, a credit for what was needed again, and the hard limit. */
+static void test_retained_max(void **state UNUSED)
+{
+	struct span_range range, other;
+
+	purge_configure(8 * MIB, 25, 64 * MIB, HOUR_MS);
+	assert_int_equal(purge_retained_max(), 8 * MIB);
+	lock_take(&space_lock);
+	assert_true(span_take(100 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	assert_in_range(purge_retained_max(), 25 * MIB - 100, 25 * MIB);
+	/* Of what is in use some is known to be free. */
+	purge_set_free_in_slabs(60 * MIB);
+	assert_in_range(purge_retained_max(), 10 * MIB - 100, 10 * MIB);
+	purge_set_free_in_slabs(0);
+	/* Given back too early: what is taken again raises it, up to the hard limit. */
+	lock_take(&space_lock);
+	span_release(range.start, range.units, true);
+	lock_release(&space_lock);
+	memset((void *)range.start, 1, range.units * UNIT_BYTES);
+	assert_true(purge_all(0) > 0);
+	lock_take(&space_lock);
+	assert_true(span_take(60 * MIB / UNIT_BYTES, UNIT_BYTES, &other));
+	lock_release(&space_lock);
+	purge_tick();
+	assert_in_range(purge_retained_max(), 60 * MIB, 64 * MIB);
+	lock_take(&space_lock);
+	span_release(other.start, other.units, false);
+	lock_release(&space_lock);
+	configure(0, HOUR_MS);
+	assert_int_equal(purge_retained_max(), 0);
+}
+
+/* A block that alone is more than may be retained goes before it is released, others stay. */
+static void test_before_release(void **state UNUSED)
+{
+	struct span_range range;
+
+	configure(1 * MIB, HOUR_MS);
+	lock_take(&space_lock);
+	assert_true(span_take(2 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	memset((void *)range.start, 1, 2 * MIB);
+	assert_false(purge_before_release((void *)range.start, 1 * MIB));
+	assert_int_equal(*(char *)range.start, 1);
+	assert_true(purge_before_release((void *)range.start, 2 * MIB));
+	assert_int_equal(*(char *)range.start, 0);
+	lock_take(&space_lock);
+	span_release(range.start, range.units, false);
+	lock_release(&space_lock);
+}
+
 static void test_no_decay_is_at_once(void **state UNUSED)
 {
-	purge_configure(1024 * MIB, 0);
-	assert_true(purge_exceeds(1));
+	configure(1024 * MIB, 0);
+	assert_int_equal(purge_retained_max(), 0);
 	make_dirty(4, 10);
 	for (size_t i = 0; i < 10; i++)
 		purge_tick();
@@ -154,7 +215,7 @@ static void sleep_ms(long milliseconds)
 /* What has lain for longer than the decay goes; however slow the machine is, not before two ticks have passed. */
 static void test_decay(void **state UNUSED)
 {
-	purge_configure(1024 * MIB, 200);
+	configure(1024 * MIB, 200);
 	make_dirty(6, 20);
 	uint64_t start = os_now_ms();
 	while (dirty_bytes() > 0) {
@@ -171,7 +232,7 @@ static void test_use_stops_decay(void **state UNUSED)
 {
 	struct span_range range;
 
-	purge_configure(1024 * MIB, HOUR_MS);
+	configure(1024 * MIB, HOUR_MS);
 	make_dirty(1, 20);
 	lock_take(&space_lock);
 	span_age();
@@ -214,6 +275,8 @@ int main(void)
 		cmocka_unit_test(test_counts_what_was_there),
 		cmocka_unit_test(test_keeps),
 		cmocka_unit_test(test_retain),
+		cmocka_unit_test(test_retained_max),
+		cmocka_unit_test(test_before_release),
 		cmocka_unit_test(test_no_decay_is_at_once),
 		cmocka_unit_test(test_use_stops_decay),
 		cmocka_unit_test(test_range),

@@ -1,0 +1,34 @@
+/* Sweeps: giving back the memory of free blocks in slabs that are in use, page by page, under each slab's claim, whoever
+ * owns it. A sweep visits every slab, a few with each slow path of the program's (and by the scavenger,
+ * thread/scavenger.h), and drops what was free at the sweep before already. It starts when free memory, in slabs and in
+ * spans, is more than may be retained (space/purge.h), and twice in a decay_ms.
+ *
+ * How much is free in slabs is known from the last sweep; what has been taken and freed since is counted in large
+ * pieces. All functions are thread-safe; none needs a lock. */
+#ifndef QUARRY_BLOCK_SWEEP_H
+#define QUARRY_BLOCK_SWEEP_H
+
+#include "block/slab.h"
+
+void sweep_configure(uint64_t decay_ms);
+
+/* Blocks of so many bytes were taken from slabs, or came back to them. In pieces of SWEEP_NOTE_BYTES, by and large. */
+#define SWEEP_NOTE_BYTES (256 * KIB)
+void sweep_note(size_t taken_bytes, size_t freed_bytes);
+
+/* A slow path passes by: what is due of purge_tick and of a sweep, in a small step. Cheap when nothing is. */
+void sweep_tick(void);
+
+/* A whole sweep, all at once: returns what was given back; count: as far as it was there, by the kernel's word. Waits
+ * for nobody: slabs that are claimed are passed by. */
+size_t sweep_all(enum slab_sweep how, bool count);
+
+struct sweep_figures {
+	uint64_t given_back_bytes;      /* by sweeps, since the start */
+	uint64_t refaulted_bytes;       /* of these handed out again */
+	uint64_t sweeps;                /* completed */
+	size_t left_bytes;              /* free pages in slabs that are there, as of the last sweep */
+};
+struct sweep_figures sweep_figures(void);
+
+#endif
