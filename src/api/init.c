@@ -12,6 +12,7 @@
 #include "space/purge.h"
 #include "thread/fork.h"
 #include "thread/life.h"
+#include "thread/scavenger.h"
 
 /* Enough for every option to be wrong, or for help. */
 #define MESSAGE_BYTES 8192
@@ -52,6 +53,7 @@ void init_once(void)
 		purge_configure(sealed.options.retain, sealed.options.retain_percent, sealed.options.retain_max,
 		                sealed.options.decay_ms);
 		sweep_configure(sealed.options.decay_ms);
+		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms);
 		life_init();
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}

@@ -297,6 +297,7 @@ struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count)
 	there &= ~slab->away;
 	*aged = there;
 	swept.left_bytes = (size_t)popcount64(there) * bytes;
+	swept.away_bytes = (size_t)popcount64(slab->away) * bytes;
 	return swept;
 }
 

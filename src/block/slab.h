@@ -56,6 +56,7 @@ struct slab_swept {
 	size_t dropped_bytes;           /* given back */
 	size_t resident_bytes;          /* of these, what was there: only counted if asked for */
 	size_t left_bytes;              /* free and, as far as we know, there */
+	size_t away_bytes;              /* free and not there */
 	bool refused;                   /* the kernel would not (locked memory) */
 };
 

@@ -1,6 +1,7 @@
 /* Sweeps: see sweep.h. */
 #include "block/sweep.h"
 
+#include "base/port.h"
 #include "os/os.h"
 #include "space/purge.h"
 #include "space/span.h"
@@ -37,6 +38,7 @@ static struct {
 	size_t region;                          /* where it goes on */
 	size_t unit;
 	size_t left_bytes;                      /* found so far */
+	size_t away_bytes;
 	uint64_t refaulted_seen;                /* at the end of the last sweep */
 	uint64_t given_back_seen;
 	uint64_t refaulted_lately;
@@ -49,6 +51,8 @@ static struct {
 	_Atomic uint64_t given_back_bytes;
 	_Atomic uint64_t sweeps;
 } sweep = { .decay_ms = 1000, .moved_due_bytes = MOVED_BYTES_MIN };
+
+_Atomic uint32_t sweep_sleeper;
 
 #define LOAD(field) atomic_load_explicit(&sweep.field, memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&sweep.field, value, memory_order_relaxed)
@@ -121,6 +125,7 @@ READS_STALE static bool visit(const struct region *region, size_t unit, enum sla
 	total->dropped_bytes += swept.dropped_bytes;
 	total->resident_bytes += swept.resident_bytes;
 	total->left_bytes += swept.left_bytes;
+	total->away_bytes += swept.away_bytes;
 	return !swept.refused;
 }
 
@@ -149,7 +154,7 @@ static void begin(enum slab_sweep how)
 {
 	sweep.how = how;
 	sweep.region = sweep.unit = 0;
-	sweep.left_bytes = 0;
+	sweep.left_bytes = sweep.away_bytes = 0;
 	STORE(taken_bytes, 0);
 	STORE(freed_bytes, 0);
 	STORE(running, true);
@@ -168,7 +173,7 @@ static void end(void)
 	sweep.refaulted_seen = refaulted;
 	sweep.given_back_seen = given_back;
 	STORE(last_left_bytes, sweep.left_bytes);
-	purge_set_free_in_slabs(sweep.left_bytes);
+	purge_set_free_in_slabs(sweep.left_bytes + sweep.away_bytes);
 	bool much = sweep.left_bytes > purge_retained_max() / 2;
 	STORE(moved_due_bytes, max_size(MOVED_BYTES_MIN, span_used_units() * UNIT_BYTES /
 	                                                         (much ? MOVED_FRACTION_MUCH_FREE : MOVED_FRACTION)));
@@ -182,6 +187,7 @@ static void advance(size_t slabs_max, size_t bytes_max, bool count, struct slab_
 	bool more = step(slabs_max, bytes_max, count, &swept);
 
 	sweep.left_bytes += swept.left_bytes;
+	sweep.away_bytes += swept.away_bytes;
 	ADD(given_back_bytes, swept.dropped_bytes);
 	total->dropped_bytes += swept.dropped_bytes;
 	total->resident_bytes += swept.resident_bytes;
@@ -215,11 +221,22 @@ static bool is_due(enum slab_sweep *how)
 	return os_now_ms() >= LOAD(next_ms);
 }
 
+static COLD void wake(void)
+{
+	uint32_t asleep = SLEEPER_ASLEEP;
+
+	if (atomic_compare_exchange_strong_explicit(&sweep_sleeper, &asleep, SLEEPER_AWAKE, memory_order_release,
+	                                            memory_order_relaxed))
+		port_futex_wake(&sweep_sleeper, 1);
+}
+
 void sweep_tick(void)
 {
 	enum slab_sweep how = SLAB_SWEEP_AGED;
 	struct slab_swept swept = { 0 };
 
+	if (UNLIKELY(atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_ASLEEP))
+		wake();
 	purge_tick();
 	if (LIKELY(!LOAD(running)) && LIKELY(!is_due(&how)))
 		return;
@@ -238,6 +255,26 @@ void sweep_tick(void)
 	}
 	advance(STEP_SLABS, STEP_BYTES, false, &swept);
 	leave();
+}
+
+bool sweep_background(void)
+{
+	struct slab_swept swept = { 0 };
+	size_t moved = LOAD(taken_bytes) + LOAD(freed_bytes);
+
+	purge_background();
+	/* By time alone, and by the same clock as the program's own slow paths: what another sweep has just noted is not
+	 * old yet. */
+	if (os_now_ms() >= LOAD(next_ms) && enter()) {
+		if (!LOAD(running)) {
+			STORE(next_ms, os_now_ms() + max_size(LOAD(decay_ms) / SWEEPS_PER_DECAY, 1));
+			begin(SLAB_SWEEP_AGED);
+		}
+		while (LOAD(running))
+			advance(SIZE_MAX, SIZE_MAX, false, &swept);
+		leave();
+	}
+	return moved > 0 || swept.dropped_bytes > 0 || LOAD(last_left_bytes) > 0 || LOAD(running) || span_dirty_units() > 0;
 }
 
 size_t sweep_all(enum slab_sweep how, bool count)

@@ -19,6 +19,14 @@ void sweep_note(size_t taken_bytes, size_t freed_bytes);
 /* A slow path passes by: what is due of purge_tick and of a sweep, in a small step. Cheap when nothing is. */
 void sweep_tick(void);
 
+/* For the scavenger. What is due by now, in spans and slabs, without regard for pauses of its own. True if there may be
+ * more to give back later. */
+bool sweep_background(void);
+
+/* The scavenger sleeps until a slow path passes by: the word is SLEEPER_ASLEEP then. */
+enum { SLEEPER_NONE, SLEEPER_AWAKE, SLEEPER_ASLEEP };
+HIDDEN extern _Atomic uint32_t sweep_sleeper;
+
 /* A whole sweep, all at once: returns what was given back; count: as far as it was there, by the kernel's word. Waits
  * for nobody: slabs that are claimed are passed by. */
 size_t sweep_all(enum slab_sweep how, bool count);

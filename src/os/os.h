@@ -7,6 +7,8 @@
 #ifndef QUARRY_OS_OS_H
 #define QUARRY_OS_OS_H
 
+#include <stdatomic.h>
+
 #include "base/compiler.h"
 
 /* ---- memory.c ---- */
@@ -59,6 +61,15 @@ int os_thread_id(void);
 void os_thread_name(char name[16]);
 /* The calling thread's stack holds the address, as far as that can be told without allocating. */
 bool os_is_own_stack(const void *address);
+/* Whether the calling thread is the process's first. */
+bool os_is_first_thread(void);
+/* Starts a detached thread of that name (at most 15 bytes) that runs `run` with all signals blocked. False if the system
+ * refuses. The C library allocates for it: no lock may be held. */
+bool os_thread_start(void (*run)(void), const char *name);
+/* Lets others run for some 100 microseconds. */
+void os_pause(void);
+/* As port_futex_wait, for at most so many milliseconds. */
+void os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t milliseconds);
 /* A loaded object's mapping holds the address (_dl_find_object, glibc 2.35); false if that can't be told. */
 bool os_is_in_object(const void *address);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "base/port.h"
 #include "os/os.h"
@@ -112,4 +113,66 @@ bool os_is_in_object(const void *address)
 	if (find_object == NULL || find_object((void *)(uintptr_t)address, &found) != 0)
 		return false;
 	return (uintptr_t)address >= (uintptr_t)found.map_start && (uintptr_t)address < (uintptr_t)found.map_end;
+}
+
+struct start {
+	void (*run)(void);
+	const char *name;
+};
+
+static void *thread_main(void *argument)
+{
+	struct start *start = argument;
+
+	SYSCALL2(SYS_prctl, PR_SET_NAME, start->name);
+	start->run();
+	return NULL;
+}
+
+bool os_thread_start(void (*run)(void), const char *name)
+{
+	/* One at a time runs, and what it was started with never changes: the thread may read it late. */
+	static struct start start;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	sigset_t all, before;
+	int saved_errno = errno;
+
+	start = (struct start){ run, name };
+	if (pthread_attr_init(&attributes) != 0)
+		return false;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* A small stack, unless the program's thread-local storage, which glibc puts there, leaves no room for it. */
+	pthread_attr_setstacksize(&attributes, 64 * 1024);
+	int error = pthread_create(&thread, &attributes, thread_main, &start);
+	if (error == EINVAL) {
+		pthread_attr_setstacksize(&attributes, 1024 * 1024);
+		error = pthread_create(&thread, &attributes, thread_main, &start);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	errno = saved_errno;
+	return error == 0;
+}
+
+void os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t milliseconds)
+{
+	struct timespec time = { .tv_sec = (time_t)(milliseconds / 1000), .tv_nsec = (long)(milliseconds % 1000) * 1000000 };
+
+	SYSCALL4(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &time);
+}
+
+void os_pause(void)
+{
+	struct timespec time = { .tv_nsec = 100000 };
+	static _Atomic uint32_t never;
+
+	SYSCALL4(SYS_futex, &never, FUTEX_WAIT_PRIVATE, 0, &time);
+}
+
+bool os_is_first_thread(void)
+{
+	return SYSCALL1(SYS_gettid, 0) == SYSCALL1(SYS_getpid, 0);
 }

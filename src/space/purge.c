@@ -34,6 +34,7 @@ static struct {
 	_Atomic size_t taken_again_seen;        /* span_taken_again_units when we last looked */
 	_Atomic size_t credit;                  /* bytes that may be kept besides, because they were needed again */
 	_Atomic size_t free_in_slabs;           /* as of the last sweep (block/sweep.h) */
+	_Atomic uint32_t in_flight;             /* steps whose spans are in nobody's tree right now; under space_lock */
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
 } purge = { .retain_bytes = 16 * MIB, .retain_percent = 25, .retain_most = UINT64_MAX, .decay_ms = 1000 };
@@ -148,6 +149,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	while (count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only)) != NULL &&
 	       span_take_dirty(span, aged_only, units_left, &ranges[count]))
 		units_left -= ranges[count++].units;
+	STORE(in_flight, LOAD(in_flight) + 1);
 	lock_release(&space_lock);
 
 	for (size_t i = 0; i < count; i++) {
@@ -163,6 +165,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 		span_release_mapped(ranges[i].start, ranges[i].units, 0, ranges[i].dirty_units > 0);
 	/* By what was there: of a large block of which one page was touched, one page will be faulted in again. */
 	span_note_given_back(was_there >> UNIT_LOG2);
+	STORE(in_flight, LOAD(in_flight) - 1);
 	lock_release(&space_lock);
 	if (resident != NULL)
 		*resident += was_there;
@@ -218,6 +221,38 @@ void purge_tick(void)
 		span_age();
 		lock_release(&space_lock);
 	}
+}
+
+void purge_background(void)
+{
+	size_t dirty;
+
+	if (dirty_bytes() == 0)
+		return;
+	STORE(calls_to_skip, 0);
+	while ((dirty = dirty_bytes()) > purge_retained_max())
+		if (purge_step(false, NULL, min_size(dirty - purge_retained_max(), PURGE_STEP_BYTES)) == 0)
+			return;
+	if (!tick_is_due(os_now_ms()) && !LOAD(aged_left))
+		return;
+	learn(true);
+	while (purge_step(true, NULL, PURGE_STEP_BYTES) > 0)
+		;
+	STORE(aged_left, false);
+	lock_take(&space_lock);
+	span_age();
+	lock_release(&space_lock);
+}
+
+bool purge_is_in_flight(void)
+{
+	DCHECK(lock_is_held(&space_lock));
+	return LOAD(in_flight) > 0;
+}
+
+void purge_fork_child(void)
+{
+	STORE(in_flight, 0);
 }
 
 size_t purge_all(size_t keep_bytes)

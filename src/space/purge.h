@@ -35,6 +35,13 @@ void purge_tick(void);
 /* Gives back all but keep_bytes of the free spans' memory; returns the bytes of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
 
+/* All that is due, for a thread that has nothing else to do: what is above purge_retained_max, and what has aged. */
+void purge_background(void);
+
+/* Under space_lock: whether a step is at work, its spans being nobody's meanwhile: a fork would lose them. */
+bool purge_is_in_flight(void);
+void purge_fork_child(void);
+
 /* Purges part of a span in use or in the caller's hands, and counts it. */
 int purge_range(void *address, size_t bytes);
 

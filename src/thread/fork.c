@@ -3,12 +3,18 @@
  * notifications of other threads are void by the epoch; their heaps are pool.c's walk's. */
 #include "thread/fork.h"
 
+#include "os/os.h"
+#include "space/purge.h"
 #include "thread/life.h"
 #include "thread/pool.h"
+#include "thread/scavenger.h"
 #include "thread/shared.h"
 
 /* In the order of their ranks. */
 static struct lock *const locks[] = { &shared_lock, &pool_lock, &space_lock };
+
+/* A step takes a millisecond or two. */
+#define PURGE_WAITS_MAX 1000
 
 #define LOCK_COUNT (sizeof(locks) / sizeof(locks[0]))
 
@@ -16,6 +22,12 @@ void fork_prepare(void)
 {
 	for (size_t i = 0; i < LOCK_COUNT; i++)
 		lock_take(locks[i]);
+	/* Not for ever: a signal handler that forks may have interrupted the step itself. */
+	for (int i = 0; purge_is_in_flight() && i < PURGE_WAITS_MAX; i++) {
+		lock_release(&space_lock);
+		os_pause();
+		lock_take(&space_lock);
+	}
 	lock_fork_begin();
 }
 
@@ -33,5 +45,7 @@ void fork_child(void)
 		lock_reset(locks[i - 1]);
 	uint32_t epoch = epoch_now() + 1;
 	atomic_store_explicit(&ledger_epoch, epoch != 0 ? epoch : 1, memory_order_relaxed);
+	purge_fork_child();
+	scavenger_fork_child();
 	pool_fork_child(life_heap_if_any());
 }

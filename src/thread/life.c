@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 
+#include "os/os.h"
 #include "thread/pool.h"
+#include "thread/scavenger.h"
 
 /* A thread that has called this often gets a heap of its own. */
 #define SHARED_CALLS_MAX 128
@@ -23,6 +25,8 @@ static void life_end(void *heap)
 	shared_calls = CALLS_NO_MORE;
 	thread_heap_distance = 0;
 	pool_give(heap);
+	if (os_is_first_thread())
+		scavenger_stop();
 }
 
 void life_init(void)
@@ -60,6 +64,7 @@ static struct heap *heap_get(void)
 	}
 	shared_calls = 0;
 	thread_heap_distance = heap->distance;
+	scavenger_start_if_needed();
 	return heap;
 }
 

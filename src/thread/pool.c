@@ -263,6 +263,16 @@ void pool_tidy(void)
 	lock_release(&pool_lock);
 }
 
+void pool_tidy_waiting(void)
+{
+	heap_forward_orphans();
+	if (!lock_try(&pool_lock))
+		return;
+	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
+		heap_drain(heap);
+	lock_release(&pool_lock);
+}
+
 /* ---- Fork ---- */
 
 /* The state of the block at this address, if there is one and it is CACHED; NULL otherwise. Any address. */

@@ -23,6 +23,9 @@ void pool_notified(struct heap *heap);
 /* Counts and releases what pooled heaps have; finishes the walk over dead ones. For trimming. */
 void pool_tidy(void);
 
+/* Pooled heaps alone, and without waiting: for the scavenger. */
+void pool_tidy_waiting(void);
+
 /* In the child of a fork, its only thread's heap being `own` (NULL: none): every other heap in use is dead. */
 void pool_fork_child(struct heap *own);
 

@@ -1,0 +1,23 @@
+/* The scavenger: a thread that gives memory back when the program has fallen silent. There is one only while several
+ * threads have heaps: a program with a single thread gets no second one from us (there what may be retained is all that
+ * can stay). It is started when the second heap comes into use, not later, because a sandbox may forbid it then; sleeps
+ * without a timer while there is nothing to give back; blocks all signals; allocates nothing; ends when there is nothing
+ * left to do and only one heap in use, and when main's thread ends before the process does, which it must not keep
+ * alive. A fork's child starts one of its own when it needs it. */
+#ifndef QUARRY_THREAD_SCAVENGER_H
+#define QUARRY_THREAD_SCAVENGER_H
+
+#include "base/compiler.h"
+
+/* Before the second thread exists. Off, or a decay_ms of 0: none is ever started. */
+void scavenger_configure(bool on, uint64_t decay_ms);
+
+/* A thread has got its heap: starts the scavenger if that was not the only one. No lock is held. */
+void scavenger_start_if_needed(void);
+
+/* The thread that main runs in has ended. */
+void scavenger_stop(void);
+
+void scavenger_fork_child(void);
+
+#endif
