@@ -18,6 +18,9 @@
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
 #define CALLS_AFTER_REFUSAL 4096
+/* What may be exceeded before the excess goes: this part of what may be retained, at most so much. */
+#define SLACK_FRACTION 8
+#define SLACK_BYTES_MAX (2 * MIB)
 /* What was needed again raises what may be kept by so much: few mistakes are enough to learn. */
 #define CREDIT_FACTOR 2
 
@@ -200,7 +203,8 @@ void purge_tick(void)
 		return;
 	}
 	uint64_t retain = purge_retained_max();
-	if (dirty > retain) {
+	/* Not for each slab that becomes empty: a call to the kernel costs as much as it frees. */
+	if (dirty > retain + min_size(retain / SLACK_FRACTION, SLACK_BYTES_MAX)) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
 		if (purge_step(true, NULL, excess) == 0)
 			purge_step(false, NULL, excess);

@@ -124,16 +124,18 @@ static void test_retain(void **state UNUSED)
 	assert_int_equal(purge_retained_max(), 8 * MIB);
 	make_dirty(40, 32);
 	assert_int_equal(dirty_bytes(), 80 * MIB);
-	for (size_t i = 0; i < 200 && dirty_bytes() > 8 * MIB; i++) {
+	/* An eighth more is borne. */
+	for (size_t i = 0; i < 200 && dirty_bytes() > 9 * MIB; i++) {
 		size_t before = dirty_bytes();
 		purge_tick();
 		assert_true(dirty_bytes() < before);
 		assert_true(before - dirty_bytes() <= 16 * MIB);
 	}
 	assert_int_equal(dirty_bytes(), 8 * MIB);
+	make_dirty(1, 15);
 	for (size_t i = 0; i < 100; i++)
 		purge_tick();
-	assert_int_equal(dirty_bytes(), 8 * MIB);
+	assert_int_equal(dirty_bytes(), 8 * MIB + 15 * UNIT_BYTES);
 	purge_set_retain(2 * MIB);
 	for (size_t i = 0; i < 100; i++)
 		purge_tick();
