@@ -54,6 +54,9 @@ uint64_t os_address_space_limit(void);
 /* Milliseconds of a clock that never goes back; coarse (some ms) and cheap. */
 uint64_t os_now_ms(void);
 
+/* Nanoseconds of the same clock, fine. */
+uint64_t os_now_ns(void);
+
 /* ---- thread.c ---- */
 
 /* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */

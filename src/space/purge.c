@@ -18,6 +18,8 @@
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
 #define CALLS_AFTER_REFUSAL 4096
+/* What dropping a unit that is there takes at least: measured 1.5 to 3 us, and 0.05 where nothing is. */
+#define PURGE_UNIT_NS 1000
 /* What may be exceeded before the excess goes: this part of what may be retained, at most so much. */
 #define SLACK_FRACTION 8
 #define SLACK_BYTES_MAX (2 * MIB)
@@ -124,15 +126,27 @@ static void learn(bool ticked)
 	}
 }
 
+/* Purges, and returns how many units' worth of memory seems to have been there, by the time that it took: of a large
+ * block of which one page was touched one page will be faulted in again. mincore would tell exactly, but a sandbox
+ * that was set up after the start may forbid it. */
+static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
+{
+	uint64_t start = os_now_ns();
+
+	*refused = purge_range(address, bytes) != 0;
+	return *refused ? 0 : min_size((os_now_ns() - start) / PURGE_UNIT_NS, bytes >> UNIT_LOG2);
+}
+
 bool purge_before_release(void *address, size_t bytes)
 {
 	if (LOAD(decay_ms) != 0 && bytes <= purge_retained_max())
 		return false;
-	size_t there = os_resident_bytes(address, bytes);
-	if (purge_range(address, bytes) != 0)
+	bool refused;
+	size_t units = purge_and_weigh(address, bytes, &refused);
+	if (refused)
 		return false;
 	lock_take(&space_lock);
-	span_note_given_back(there >> UNIT_LOG2);
+	span_note_given_back(units);
 	lock_release(&space_lock);
 	return true;
 }
@@ -146,6 +160,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	size_t units_left = max_size(max_bytes >> UNIT_LOG2, 1);
 	size_t purged = 0;
 	size_t was_there = 0;
+	size_t costly_units = 0;
 	struct span *span;
 
 	lock_take(&space_lock);
@@ -157,8 +172,9 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 
 	for (size_t i = 0; i < count; i++) {
 		size_t bytes = ranges[i].units * UNIT_BYTES;
-		size_t there = os_resident_bytes((void *)ranges[i].start, bytes);
-		bool refused = purge_range((void *)ranges[i].start, bytes) != 0;
+		size_t there = resident != NULL ? os_resident_bytes((void *)ranges[i].start, bytes) : 0;
+		bool refused;
+		costly_units += purge_and_weigh((void *)ranges[i].start, bytes, &refused);
 		was_there += refused ? 0 : there;
 		ranges[i].dirty_units = refused ? ranges[i].units : 0;
 		purged += refused ? 0 : bytes;
@@ -166,8 +182,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	lock_take(&space_lock);
 	for (size_t i = 0; i < count; i++)
 		span_release_mapped(ranges[i].start, ranges[i].units, 0, ranges[i].dirty_units > 0);
-	/* By what was there: of a large block of which one page was touched, one page will be faulted in again. */
-	span_note_given_back(was_there >> UNIT_LOG2);
+	span_note_given_back(costly_units);
 	STORE(in_flight, LOAD(in_flight) - 1);
 	lock_release(&space_lock);
 	if (resident != NULL)

@@ -46,6 +46,7 @@ void fork_child(void)
 	uint32_t epoch = epoch_now() + 1;
 	atomic_store_explicit(&ledger_epoch, epoch != 0 ? epoch : 1, memory_order_relaxed);
 	purge_fork_child();
+	life_fork_child();
 	scavenger_fork_child();
 	pool_fork_child(life_heap_if_any());
 }

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/port.h"
 #include "os/os.h"
 #include "thread/pool.h"
 #include "thread/scavenger.h"
@@ -15,6 +16,9 @@ enum { CALLS_NO_MORE = UINT32_MAX };    /* it is exiting, or is just getting its
 /* Calls that the shared heap has served for this thread, frees too. The other 4 of less than 16 bytes of TLS. */
 static _Thread_local uint32_t shared_calls __attribute__((tls_model("initial-exec")));
 
+/* The thread that main runs in; asked for at the start, when no sandbox can object. 0: unknown. */
+static _Atomic uintptr_t first_thread;
+
 static pthread_key_t heap_key;
 static _Atomic bool heap_key_made;
 
@@ -25,12 +29,14 @@ static void life_end(void *heap)
 	shared_calls = CALLS_NO_MORE;
 	thread_heap_distance = 0;
 	pool_give(heap);
-	if (os_is_first_thread())
+	if (port_thread_self() == atomic_load_explicit(&first_thread, memory_order_relaxed))
 		scavenger_stop();
 }
 
 void life_init(void)
 {
+	if (os_is_first_thread())
+		atomic_store_explicit(&first_thread, port_thread_self(), memory_order_relaxed);
 	/* Without a key no thread's end is seen: then only the first thread has a heap of its own. */
 	if (pthread_key_create(&heap_key, life_end) == 0)
 		atomic_store_explicit(&heap_key_made, true, memory_order_release);
@@ -71,6 +77,11 @@ static struct heap *heap_get(void)
 struct heap *life_heap_if_any(void)
 {
 	return thread_heap_distance != 0 ? heap_at(thread_heap_distance) : heap_found_again();
+}
+
+void life_fork_child(void)
+{
+	atomic_store_explicit(&first_thread, port_thread_self(), memory_order_relaxed);
 }
 
 bool life_is_new(void)

@@ -14,6 +14,9 @@ struct heap *life_heap(void);
 /* The same without deciding anything, for slow paths that free. */
 struct heap *life_heap_if_any(void);
 
+/* In the child of a fork: its only thread is its first. */
+void life_fork_child(void);
+
 /* Counts a call of a thread without a heap. True if it is one of the first: the shared heap serves it. A thread that
  * goes on freeing what others allocate has no use for a heap, and must not queue at the shared one's lock. */
 bool life_is_new(void);

@@ -29,6 +29,7 @@ static struct {
 	struct heap *made;              /* by next_made, all there are */
 	_Atomic size_t pooled_count;
 	_Atomic size_t made_count;
+	_Atomic size_t shared_count;
 	_Atomic bool walking;           /* there are dead heaps */
 	size_t walk_region;             /* where the walk goes on */
 	size_t walk_unit;
@@ -117,8 +118,10 @@ struct heap *pool_make_shared(void)
 {
 	lock_take(&pool_lock);
 	struct heap *heap = heap_make();
-	if (heap != NULL)
+	if (heap != NULL) {
 		set_state(heap, HEAP_SHARED);
+		add(&pool.shared_count, 1);
+	}
 	lock_release(&pool_lock);
 	return heap;
 }
@@ -354,5 +357,7 @@ void pool_fork_child(struct heap *own)
 
 struct pool_counts pool_counts(void)
 {
-	return (struct pool_counts){ .made = load(&pool.made_count), .pooled = load(&pool.pooled_count) };
+	return (struct pool_counts){ .made = load(&pool.made_count),
+		                     .pooled = load(&pool.pooled_count),
+		                     .shared = load(&pool.shared_count) };
 }

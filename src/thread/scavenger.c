@@ -25,7 +25,7 @@ static bool stands_alone(void)
 {
 	struct pool_counts counts = pool_counts();
 
-	return counts.made - counts.pooled < HEAPS_MIN;
+	return counts.made - counts.pooled - counts.shared < HEAPS_MIN;
 }
 
 static void set(uint32_t state)
