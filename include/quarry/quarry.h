@@ -137,6 +137,11 @@ struct quarry_stats {
 	uint64_t purged_bytes;      /* total given back by MADV_DONTNEED since the start */
 	uint64_t purge_count;       /* calls that gave back */
 	uint64_t moved_bytes;       /* moved by realloc with mremap instead of being copied, since the start */
+	uint64_t slab_away_bytes;   /* of slab_bytes: pages without memory, given back or never touched */
+	uint64_t refaulted_bytes;   /* pages of slabs that were given back and handed out again, since the start */
+	uint64_t sweep_count;       /* completed sweeps over all slabs, since the start */
+	uint64_t retained_max_bytes;/* how much free memory may stay resident now: retain, retain_percent, what was learnt */
+	uint64_t longest_purge_ns;  /* the longest call that gave back, since the start */
 };
 
 /* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are

@@ -100,6 +100,11 @@ static size_t granule_count(const struct span *slab)
 	return slab->units * UNIT_BYTES / slab_granule_bytes(slab);
 }
 
+READS_STALE size_t slab_away_bytes(const struct span *slab)
+{
+	return (size_t)popcount64(slab->away) * slab_granule_bytes(slab);
+}
+
 /* The bits [first, end). */
 static uint64_t granule_bits(size_t first, size_t end)
 {

@@ -46,6 +46,9 @@ size_t slab_count_free(struct span *slab);
  * that held nothing but FREE blocks at the last sweep already. Both under the claim. */
 size_t slab_granule_bytes(const struct span *slab);
 
+/* Bytes of granules that are not there; a snapshot, without the claim. */
+size_t slab_away_bytes(const struct span *slab);
+
 enum slab_sweep {
 	SLAB_SWEEP_LOOK,                /* only notes which granules are free */
 	SLAB_SWEEP_AGED,                /* drops those that were free at the last sweep, too */

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "block/large.h"
 #include "block/slab.h"
+#include "block/sweep.h"
 #include "observe/walk.h"
 #include "space/meta.h"
 #include "space/purge.h"
@@ -31,6 +32,7 @@ static void count_slab(const struct span *slab, struct quarry_stats *stats, stru
 	class->free += free_blocks;
 	stats->slab_count++;
 	stats->slab_bytes += slab->units * UNIT_BYTES;
+	stats->slab_away_bytes += slab_away_bytes(slab);
 	stats->live_blocks += live;
 	stats->live_bytes += live * slab->block_bytes;
 	stats->cached_bytes += cached * slab->block_bytes;
@@ -102,7 +104,12 @@ void stats_collect_classes(struct quarry_stats *stats, struct class_stats classe
 	struct purge_figures purged = purge_figures();
 	stats->purged_bytes = purged.purged_bytes;
 	stats->purge_count = purged.purge_count;
+	stats->longest_purge_ns = purged.longest_ns;
 	stats->moved_bytes = large_moved_bytes();
+	struct sweep_figures swept = sweep_figures();
+	stats->refaulted_bytes = swept.refaulted_bytes;
+	stats->sweep_count = swept.sweeps;
+	stats->retained_max_bytes = purge_retained_max();
 }
 
 void stats_collect(struct quarry_stats *stats)
@@ -139,7 +146,8 @@ static const struct {
 	FIELD(large_span_bytes), FIELD(dirty_bytes),       FIELD(clean_bytes),        FIELD(metadata_bytes),
 	FIELD(page_map_bytes),   FIELD(committed_bytes),   FIELD(reserved_bytes),     FIELD(region_count),
 	FIELD(heap_count),       FIELD(heap_pooled_count), FIELD(purged_bytes),       FIELD(purge_count),
-	FIELD(moved_bytes),
+	FIELD(moved_bytes),      FIELD(slab_away_bytes),   FIELD(refaulted_bytes),    FIELD(sweep_count),
+	FIELD(retained_max_bytes), FIELD(longest_purge_ns),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -193,6 +201,7 @@ void stats_print(void)
 	text_format(&text, "quarry:   cached           %z in threads' magazines\n", stats.cached_bytes);
 	text_format(&text, "quarry:   free in slabs    %z\n", stats.free_in_slab_bytes);
 	text_format(&text, "quarry:   slabs            %z in %u slabs\n", stats.slab_bytes, stats.slab_count);
+	text_format(&text, "quarry:     not resident   %z\n", stats.slab_away_bytes);
 	text_format(&text, "quarry:   large spans      %z\n", stats.large_span_bytes);
 	text_format(&text, "quarry:   free and dirty   %z\n", stats.dirty_bytes);
 	text_format(&text, "quarry:   free and clean   %z\n", stats.clean_bytes);
@@ -202,7 +211,10 @@ void stats_print(void)
 	            stats.page_map_bytes);
 	text_format(&text, "quarry:   heaps            %u, of them %u waiting for a thread\n", stats.heap_count,
 	            stats.heap_pooled_count);
-	text_format(&text, "quarry:   given back       %z in %u calls\n", stats.purged_bytes, stats.purge_count);
+	text_format(&text, "quarry:   may be retained  %z of free memory\n", stats.retained_max_bytes);
+	text_format(&text, "quarry:   given back       %z in %u calls and %u sweeps, the longest call %u ns\n",
+	            stats.purged_bytes, stats.purge_count, stats.sweep_count, stats.longest_purge_ns);
+	text_format(&text, "quarry:   needed again     %z of it in slabs\n", stats.refaulted_bytes);
 	text_format(&text, "quarry:   moved            %z by realloc\n", stats.moved_bytes);
 	text_write_error(&text);
 }

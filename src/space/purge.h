@@ -9,6 +9,7 @@
 struct purge_figures {
 	uint64_t purged_bytes;          /* since the start */
 	uint64_t purge_count;           /* calls to the kernel */
+	uint64_t longest_ns;            /* the longest of them */
 };
 
 /* Before the second thread exists. */
@@ -26,7 +27,8 @@ void purge_credit(size_t bytes);
 /* What is free in slabs in use, for telling what is live. */
 void purge_set_free_in_slabs(size_t bytes);
 
-/* Before a range is released: if it alone were more than may be retained, its memory goes first. True if it went. */
+/* Before a range is released: if it alone were more than may be retained, its memory goes first. True if it went. What
+ * takes longer than a step is left to the thread that calls purge_background, if there is one. */
 bool purge_before_release(void *address, size_t bytes);
 
 /* A slow path passes by: does what is due, at most one step. Cheap when nothing is. */
@@ -37,6 +39,7 @@ size_t purge_all(size_t keep_bytes);
 
 /* All that is due, for a thread that has nothing else to do: what is above purge_retained_max, and what has aged. */
 void purge_background(void);
+void purge_set_background(bool there_is);
 
 /* Under space_lock: whether a step is at work, its spans being nobody's meanwhile: a fork would lose them. */
 bool purge_is_in_flight(void);

@@ -6,6 +6,7 @@
 #include "base/port.h"
 #include "block/sweep.h"
 #include "os/os.h"
+#include "space/purge.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
 
@@ -30,6 +31,8 @@ static bool stands_alone(void)
 
 static void set(uint32_t state)
 {
+	if (state == SLEEPER_NONE)
+		purge_set_background(false);
 	atomic_store_explicit(&sweep_sleeper, state, memory_order_release);
 }
 
@@ -48,6 +51,7 @@ static bool sleep_until_needed(void)
 
 static void scavenger_run(void)
 {
+	purge_set_background(true);
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
 	for (int idle = 0;;) {
 		os_futex_wait_ms(&sweep_sleeper, SLEEPER_AWAKE, atomic_load_explicit(&scavenger.look_ms, memory_order_relaxed));

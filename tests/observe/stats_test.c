@@ -370,6 +370,11 @@ static void test_json(void **state UNUSED)
 	ASSERT_FIELD(purged_bytes);
 	ASSERT_FIELD(purge_count);
 	ASSERT_FIELD(moved_bytes);
+	ASSERT_FIELD(slab_away_bytes);
+	ASSERT_FIELD(refaulted_bytes);
+	ASSERT_FIELD(sweep_count);
+	ASSERT_FIELD(retained_max_bytes);
+	ASSERT_FIELD(longest_purge_ns);
 
 	size_t rows = 0;
 	for (const char *at = json; (at = strstr(at, "{\"size\": ")) != NULL; at++) {
