@@ -3,9 +3,11 @@
  *
  *   state        who may change it
  *   FREE         whoever holds the slab's claim, to CACHED
- *   CACHED       the thread whose magazine holds the block, by plain stores: to LIVE (malloc) or FREE (drop)
+ *   CACHED       the thread whose magazine holds the block: to LIVE (malloc) or FREE (drop) by plain stores; to FREE by an
+ *                exchange if the slab is another heap's (ledger_give_up)
  *   CACHED_ZERO  the same; the block is known to be zero
- *   LIVE         its holder: the owner thread by a plain store to CACHED, any other by compare-and-swap to FREE
+ *   LIVE         its holder: the owner thread by a plain store to CACHED, or to FREE past a full magazine; any other by
+ *                compare-and-swap to FREE, or to CACHED under the shared heap's lock
  *   TAIL         nobody: the index is no block
  *
  * Memory orders: a store of FREE releases what the program wrote to the block, the scan that turns it to CACHED

@@ -144,10 +144,12 @@ static uint64_t granules_free(const struct span *slab)
 	return mask;
 }
 
-/* Under the claim, after a refill has taken blocks of [first, end): their granules are there from now on. A block that
- * was handed out before, and whose memory has been given back since, is zero like a fresh one. */
-static void granules_return(struct span *slab, struct entry *entries, size_t count, size_t first, size_t end)
+/* Under the claim, after a refill has taken `count` blocks: their granules are there from now on. A block that was
+ * handed out before, and whose memory has been given back since, is zero like a fresh one. */
+static void granules_return(struct span *slab, struct entry *entries, size_t count, size_t fresh_index)
 {
+	size_t first = (size_t)(entries[count - 1].state - slab->ledger);
+	size_t end = (size_t)(entries[0].state - slab->ledger) + 1;
 	uint64_t away = slab->away;
 	uint64_t touched = granules_of_blocks(slab, first, end);
 
@@ -160,8 +162,12 @@ static void granules_return(struct span *slab, struct entry *entries, size_t cou
 		if ((own & away) == own)
 			ledger_set(entries[i].state, LEDGER_CACHED_ZERO);
 	}
-	atomic_fetch_add_explicit(&refaulted_bytes, (uint64_t)popcount64(away & touched) * slab_granule_bytes(slab),
-	                          memory_order_relaxed);
+	/* What was never touched has not been given back. */
+	if (first < fresh_index) {
+		uint64_t again = away & touched & granules_of_blocks(slab, first, min_size(end, fresh_index));
+		atomic_fetch_add_explicit(&refaulted_bytes, (uint64_t)popcount64(again) * slab_granule_bytes(slab),
+		                          memory_order_relaxed);
+	}
 }
 
 /* ---- Slabs ---- */
@@ -208,7 +214,8 @@ void slab_release(struct span *slab)
 	CHECK(ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab)) == slab_block_count(slab));
 	lock_take(&space_lock);
 	atomic_store_explicit(&slab->multiplier, 0, memory_order_release);
-	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_release);
+	/* Sequentially consistent: see heap_settle, which looks at the token afterwards. */
+	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_seq_cst);
 	slab->kind = SPAN_RETIRED;
 	span_release(slab->start, slab->units, slab->fresh_index > slab->first_index || !slab->born_zero);
 	slab->list.next = retired[slab->class_index];
@@ -260,8 +267,7 @@ size_t slab_refill(struct span *slab, struct entry *entries, size_t wanted)
 	if (found < wanted)
 		memmove(entries, entry, found * sizeof(*entries));
 	if (slab->away != 0 && found > 0)
-		granules_return(slab, entries, found, (size_t)(entries[found - 1].state - slab->ledger),
-		                (size_t)(entries[0].state - slab->ledger) + 1);
+		granules_return(slab, entries, found, fresh_index);
 	return found;
 }
 

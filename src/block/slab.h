@@ -67,7 +67,7 @@ struct slab_swept {
  * `how`; count: asks the kernel how much of it was there. Any thread, any owner. */
 struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count);
 
-/* Bytes that were given back in sweeps and have been handed out again, since the start. */
+/* Bytes of granules that were given back by sweeps and have been handed out again, since the start. */
 uint64_t slab_refaulted_bytes(void);
 
 /* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE. */

@@ -257,6 +257,11 @@ void sweep_tick(void)
 	leave();
 }
 
+bool sweep_is_needed(void)
+{
+	return LOAD(taken_bytes) + LOAD(freed_bytes) > 0 || LOAD(last_left_bytes) > 0 || LOAD(running) || span_dirty_units() > 0;
+}
+
 bool sweep_background(void)
 {
 	struct slab_swept swept = { 0 };
@@ -274,7 +279,7 @@ bool sweep_background(void)
 			advance(SIZE_MAX, SIZE_MAX, false, &swept);
 		leave();
 	}
-	return moved > 0 || swept.dropped_bytes > 0 || LOAD(last_left_bytes) > 0 || LOAD(running) || span_dirty_units() > 0;
+	return moved > 0 || swept.dropped_bytes > 0 || sweep_is_needed();
 }
 
 size_t sweep_all(enum slab_sweep how, bool count)
@@ -282,7 +287,7 @@ size_t sweep_all(enum slab_sweep how, bool count)
 	struct slab_swept swept = { 0 };
 
 	while (!enter())
-		cpu_relax();
+		os_pause();
 	begin(how);
 	while (LOAD(running))
 		advance(SIZE_MAX, SIZE_MAX, count, &swept);

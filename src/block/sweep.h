@@ -1,7 +1,8 @@
 /* Sweeps: giving back the memory of free blocks in slabs that are in use, page by page, under each slab's claim, whoever
  * owns it. A sweep visits every slab, a few with each slow path of the program's (and by the scavenger,
- * thread/scavenger.h), and drops what was free at the sweep before already. It starts when free memory, in slabs and in
- * spans, is more than may be retained (space/purge.h), and twice in a decay_ms.
+ * thread/scavenger.h), and drops what was free at the sweep before already. It starts when much has been taken and
+ * freed since the last one, when a program tears down, and twice in a decay_ms; what it drops depends on whether free
+ * memory, in slabs and in spans, is more than may be retained (space/purge.h).
  *
  * How much is free in slabs is known from the last sweep; what has been taken and freed since is counted in large
  * pieces. All functions are thread-safe; none needs a lock. */
@@ -23,12 +24,15 @@ void sweep_tick(void);
  * more to give back later. */
 bool sweep_background(void);
 
+/* Something may have to go back: asked before the scavenger falls asleep. */
+bool sweep_is_needed(void);
+
 /* The scavenger sleeps until a slow path passes by: the word is SLEEPER_ASLEEP then. */
-enum { SLEEPER_NONE, SLEEPER_AWAKE, SLEEPER_ASLEEP };
+enum { SLEEPER_NONE, SLEEPER_AWAKE, SLEEPER_ASLEEP, SLEEPER_STOPPING };
 HIDDEN extern _Atomic uint32_t sweep_sleeper;
 
 /* A whole sweep, all at once: returns what was given back; count: as far as it was there, by the kernel's word. Waits
- * for nobody: slabs that are claimed are passed by. */
+ * for another thread's step of a sweep to end; slabs that are claimed are passed by. */
 size_t sweep_all(enum slab_sweep how, bool count);
 
 struct sweep_figures {

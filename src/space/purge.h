@@ -17,7 +17,7 @@ void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t re
 void purge_set_retain(uint64_t retain_bytes);
 
 /* How many bytes of free memory may stay resident: the larger of `retain` and retain_percent of what is live, and a
- * credit besides, for memory that was needed again soon after it had been given back. The credit halves in some five
+ * credit besides, for memory that was needed again soon after it had been given back. The credit halves in some three
  * decay_ms. At most retain_max; 0 if nothing is to be kept. */
 size_t purge_retained_max(void);
 

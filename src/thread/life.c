@@ -29,6 +29,7 @@ static void life_end(void *heap)
 	shared_calls = CALLS_NO_MORE;
 	thread_heap_distance = 0;
 	pool_give(heap);
+	scavenger_heap_given();
 	if (port_thread_self() == atomic_load_explicit(&first_thread, memory_order_relaxed))
 		scavenger_stop();
 }

@@ -29,7 +29,7 @@ static struct {
 	struct heap *made;              /* by next_made, all there are */
 	_Atomic size_t pooled_count;
 	_Atomic size_t made_count;
-	_Atomic size_t shared_count;
+	_Atomic size_t in_use_count;    /* sequentially consistent: see scavenger.c */
 	_Atomic bool walking;           /* there are dead heaps */
 	size_t walk_region;             /* where the walk goes on */
 	size_t walk_unit;
@@ -108,8 +108,10 @@ struct heap *pool_take(void)
 	struct heap *heap = heap_unpool();
 	if (heap == NULL)
 		heap = heap_make();
-	if (heap != NULL)
+	if (heap != NULL) {
 		set_state(heap, HEAP_IN_USE);
+		atomic_fetch_add_explicit(&pool.in_use_count, 1, memory_order_seq_cst);
+	}
 	lock_release(&pool_lock);
 	return heap;
 }
@@ -118,10 +120,8 @@ struct heap *pool_make_shared(void)
 {
 	lock_take(&pool_lock);
 	struct heap *heap = heap_make();
-	if (heap != NULL) {
+	if (heap != NULL)
 		set_state(heap, HEAP_SHARED);
-		add(&pool.shared_count, 1);
-	}
 	lock_release(&pool_lock);
 	return heap;
 }
@@ -132,6 +132,7 @@ void pool_give(struct heap *heap)
 	heap_drain(heap);
 	lock_take(&pool_lock);
 	heap_pool(heap);
+	atomic_fetch_sub_explicit(&pool.in_use_count, 1, memory_order_seq_cst);
 	/* A push that still saw it in use is not lost: the next one, or who takes the heap, drains. */
 	heap_drain(heap);
 	lock_release(&pool_lock);
@@ -328,6 +329,8 @@ void pool_fork_child(struct heap *own)
 {
 	bool dead = false;
 
+	atomic_store_explicit(&pool.in_use_count, own != NULL, memory_order_relaxed);
+
 	/* Those that were dead before, of a walk that had not ended, are buried again: the walk starts anew. */
 	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made) {
 		uint32_t state = atomic_load_explicit(&heap->state, memory_order_relaxed);
@@ -359,5 +362,5 @@ struct pool_counts pool_counts(void)
 {
 	return (struct pool_counts){ .made = load(&pool.made_count),
 		                     .pooled = load(&pool.pooled_count),
-		                     .shared = load(&pool.shared_count) };
+		                     .in_use = atomic_load_explicit(&pool.in_use_count, memory_order_seq_cst) };
 }

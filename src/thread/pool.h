@@ -32,7 +32,7 @@ void pool_fork_child(struct heap *own);
 struct pool_counts {
 	size_t made;
 	size_t pooled;
-	size_t shared;                  /* heaps under a lock */
+	size_t in_use;                  /* by threads that live */
 };
 struct pool_counts pool_counts(void);
 

@@ -1,4 +1,4 @@
-/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, asleep. */
+/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, asleep, to end. */
 #include "thread/scavenger.h"
 
 #include <stdatomic.h>
@@ -24,9 +24,7 @@ static struct {
 
 static bool stands_alone(void)
 {
-	struct pool_counts counts = pool_counts();
-
-	return counts.made - counts.pooled - counts.shared < HEAPS_MIN;
+	return pool_counts().in_use < HEAPS_MIN;
 }
 
 static void set(uint32_t state)
@@ -36,14 +34,27 @@ static void set(uint32_t state)
 	atomic_store_explicit(&sweep_sleeper, state, memory_order_release);
 }
 
+static bool change(uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong_explicit(&sweep_sleeper, &from, to, memory_order_seq_cst, memory_order_relaxed);
+}
+
 /* Nothing is left to give back. False if the thread is to end. */
 static bool sleep_until_needed(void)
 {
 	if (stands_alone()) {
-		set(SLEEPER_NONE);
-		return false;
+		/* Before the word: from then on another one may be started. */
+		purge_set_background(false);
+		/* A second heap that came into use in between saw a scavenger: one of the two sees the other. */
+		if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_AWAKE)))
+			return false;
+		purge_set_background(true);
 	}
-	set(SLEEPER_ASLEEP);
+	if (!change(SLEEPER_AWAKE, SLEEPER_ASLEEP))
+		return true;
+	/* A slow path that passed by since the last look saw nobody asleep. */
+	if (sweep_is_needed())
+		change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
 	while (atomic_load_explicit(&sweep_sleeper, memory_order_acquire) == SLEEPER_ASLEEP)
 		port_futex_wait(&sweep_sleeper, SLEEPER_ASLEEP);
 	return true;
@@ -55,7 +66,8 @@ static void scavenger_run(void)
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
 	for (int idle = 0;;) {
 		os_futex_wait_ms(&sweep_sleeper, SLEEPER_AWAKE, atomic_load_explicit(&scavenger.look_ms, memory_order_relaxed));
-		if (atomic_load_explicit(&scavenger.stopping, memory_order_relaxed)) {
+		/* With the last heap's thread the process may be about to end; it must not wait for us. */
+		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING || pool_counts().in_use == 0) {
 			set(SLEEPER_NONE);
 			return;
 		}
@@ -81,29 +93,33 @@ void scavenger_configure(bool on, uint64_t decay_ms)
 
 void scavenger_start_if_needed(void)
 {
-	uint32_t none = SLEEPER_NONE;
-
 	if (!atomic_load_explicit(&scavenger.on, memory_order_relaxed) || stands_alone() ||
 	    atomic_load_explicit(&scavenger.stopping, memory_order_relaxed))
 		return;
 	/* Who changes the word starts it; pthread_create may allocate, and come here again. */
-	if (!atomic_compare_exchange_strong_explicit(&sweep_sleeper, &none, SLEEPER_AWAKE, memory_order_relaxed,
-	                                             memory_order_relaxed))
+	if (!change(SLEEPER_NONE, SLEEPER_AWAKE))
 		return;
-	if (!os_thread_start(scavenger_run, "quarry")) {
-		/* Refused: so it will be again. */
-		atomic_store_explicit(&scavenger.on, false, memory_order_relaxed);
+	/* Refused: the next heap's thread tries again. */
+	if (!os_thread_start(scavenger_run, "quarry"))
 		set(SLEEPER_NONE);
-	}
+}
+
+void scavenger_heap_given(void)
+{
+	if (!stands_alone())
+		return;
+	change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
+	/* In the middle of a look, too. */
+	if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) != SLEEPER_NONE)
+		port_futex_wake(&sweep_sleeper, 1);
 }
 
 void scavenger_stop(void)
 {
+	/* None is started from now on; one that runs sees the word, wherever it is. */
 	atomic_store_explicit(&scavenger.stopping, true, memory_order_relaxed);
-	uint32_t state = atomic_exchange_explicit(&sweep_sleeper, SLEEPER_AWAKE, memory_order_release);
-	if (state == SLEEPER_NONE)
-		set(SLEEPER_NONE);
-	else
+	if (change(SLEEPER_AWAKE, SLEEPER_STOPPING) || change(SLEEPER_ASLEEP, SLEEPER_STOPPING) ||
+	    change(SLEEPER_AWAKE, SLEEPER_STOPPING))
 		port_futex_wake(&sweep_sleeper, 1);
 }
 

@@ -15,6 +15,9 @@ void scavenger_configure(bool on, uint64_t decay_ms);
 /* A thread has got its heap: starts the scavenger if that was not the only one. No lock is held. */
 void scavenger_start_if_needed(void);
 
+/* A thread has given its heap back: with the last one, and when only one is left and nothing to do, the scavenger ends. */
+void scavenger_heap_given(void);
+
 /* The thread that main runs in has ended. */
 void scavenger_stop(void);
 

@@ -75,6 +75,7 @@ static void test_defaults(void **state UNUSED)
 	assert_int_equal(options.retain, 16 * MIB);
 	assert_int_equal(options.retain_percent, 25);
 	assert_int_equal(options.retain_max, 1024 * GIB);
+	assert_true(options.scavenger);
 	assert_false(options.stats);
 	assert_false(options.confirm);
 	assert_false(options.help);
@@ -150,6 +151,14 @@ static void test_values(void **state UNUSED)
 	assert_int_equal(accepted("retain=5M")->retain, 5 * MIB);
 	assert_int_equal(accepted("retain=7G")->retain, 7 * GIB);
 	assert_int_equal(accepted("retain=1T")->retain, 1024 * GIB);
+	assert_int_equal(accepted("retain_percent=0")->retain_percent, 0);
+	assert_int_equal(accepted("retain_percent=1000")->retain_percent, 1000);
+	assert_int_equal(accepted("retain_max=0")->retain_max, 0);
+	assert_int_equal(accepted("retain_max=96M")->retain_max, 96 * MIB);
+	/* Keys that begin alike don't meet. */
+	assert_int_equal(accepted("retain_max=1M,retain_percent=3")->retain, 16 * MIB);
+	assert_false(accepted("scavenger=off")->scavenger);
+	assert_true(accepted("scavenger=off,scavenger")->scavenger);
 	assert_true(accepted("stats=on")->stats);
 	assert_false(accepted("stats,stats=off")->stats);
 	assert_true(accepted("stats")->stats);
@@ -239,6 +248,11 @@ static void test_bad_sizes(void **state UNUSED)
 	RETAIN("16777216T", "out of range");            /* 2^64: would be 0 if it wrapped */
 	RETAIN("16777217T", "out of range");
 	RETAIN("18446744073709551615K", "out of range");
+	refused("retain_max=2T", "quarry: QUARRY_OPTIONS: retain_max=2T: out of range; allowed: 0 to 1T "
+	                         "(bytes, or with suffix K, M, G, T)\n");
+	refused("retain_percent=1001", "quarry: QUARRY_OPTIONS: retain_percent=1001: out of range; allowed: 0 to 1000\n");
+	refused("retain_percent=10%", "quarry: QUARRY_OPTIONS: retain_percent=10%: not a number; allowed: 0 to 1000\n");
+	refused("scavenger=0", "quarry: QUARRY_OPTIONS: scavenger=0: neither on nor off; allowed: on|off\n");
 }
 
 static void test_bad_words(void **state UNUSED)
@@ -383,6 +397,9 @@ static void test_help_names_what_is_allowed(void **state UNUSED)
 	assert_non_null(strstr(buffer, "foreign (forward|ignore|abort, default forward): What free"));
 	assert_non_null(strstr(buffer, "\ndecay_ms (0 to 3600000, default 1000): "));
 	assert_non_null(strstr(buffer, "\nretain (0 to 1T (bytes, or with suffix K, M, G, T), default 16M): "));
+	assert_non_null(strstr(buffer, "\nretain_percent (0 to 1000, default 25): "));
+	assert_non_null(strstr(buffer, "\nretain_max (0 to 1T (bytes, or with suffix K, M, G, T), default 1T): "));
+	assert_non_null(strstr(buffer, "\nscavenger (on|off, default on): "));
 	assert_non_null(strstr(buffer, "\nstats (on|off, default off): "));
 }
 
@@ -405,6 +422,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: retain=1536K (QUARRY_OPTIONS)\n"
 	                    "quarry: retain_percent=25 (default)\n"
 	                    "quarry: retain_max=1T (default)\n"
+	                    "quarry: scavenger=on (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");

@@ -1,6 +1,9 @@
 /* Slabs: what the claim protects, against the ledger byte for byte. Every class. */
 #include "model/support.h"
 
+#include <errno.h>
+#include <sys/mman.h>
+
 #include "block/slab.h"
 #include "os/os.h"
 #include "space/purge.h"
@@ -232,6 +235,277 @@ static void test_drop_pages(void **state UNUSED)
 	}
 }
 
+/* ---- Sweeps, against a shadow of every block and granule ---- */
+
+struct shadow {
+	struct span *slab;
+	uint64_t away;                          /* what should be */
+	uint64_t aged;
+	bool swept;
+	size_t fresh;                           /* no block from this index on has been handed out */
+	uint64_t patterns[ENTRIES_MAX];         /* by index; 0: FREE */
+	size_t held[ENTRIES_MAX];               /* their indices */
+	size_t held_count;
+};
+
+static uint64_t *words_of(const struct span *slab, size_t index)
+{
+	return (uint64_t *)(slab->base + index * slab->block_bytes);
+}
+
+static bool holds(const struct span *slab, size_t index, uint64_t pattern)
+{
+	const uint64_t *words = words_of(slab, index);
+
+	for (size_t i = 0; i < slab->block_bytes / sizeof(*words); i++)
+		if (words[i] != pattern)
+			return false;
+	return true;
+}
+
+/* The granules that a block lies in, counted without slab.c's arithmetic. */
+static uint64_t granules_under(const struct span *slab, size_t index)
+{
+	size_t from = slab->base + index * slab->block_bytes - slab->start;
+	size_t granule = slab_granule_bytes(slab);
+	uint64_t mask = 0;
+
+	for (size_t at = from / granule; at * granule < from + slab->block_bytes; at++)
+		mask |= (uint64_t)1 << at;
+	return mask;
+}
+
+static uint64_t all_granules(const struct span *slab)
+{
+	size_t count = slab->units * UNIT_BYTES / slab_granule_bytes(slab);
+
+	assert_in_range(count, 1, 64);
+	return count == 64 ? ~(uint64_t)0 : ((uint64_t)1 << count) - 1;
+}
+
+static void shadow_refill(struct shadow *shadow, size_t wanted, uint64_t *pattern)
+{
+	struct span *slab = shadow->slab;
+	uint64_t refaulted = slab_refaulted_bytes();
+	uint64_t touched = 0, touched_before = 0;
+	size_t found = slab_refill(slab, entries, wanted);
+	size_t fresh = shadow->fresh;
+
+	for (size_t i = 0; i < found; i++) {
+		size_t index = (size_t)(entries[i].state - slab->ledger);
+		uint64_t own = granules_under(slab, index);
+		bool zero = (own & ~shadow->away) == 0 || (slab->born_zero && index >= fresh);
+		touched |= own;
+		touched_before |= index < fresh ? own : 0;
+		assert_int_equal(shadow->patterns[index], 0);
+		assert_int_equal(ledger_get(entries[i].state), zero ? LEDGER_CACHED_ZERO : LEDGER_CACHED);
+		assert_true(!zero || holds(slab, index, 0));
+		shadow->patterns[index] = (*pattern)++;
+		shadow->held[shadow->held_count++] = index;
+		shadow->fresh = max_size(shadow->fresh, index + 1);
+	}
+	/* Not before all have been looked at: neighbours share granules. */
+	for (size_t i = 0; i < found; i++) {
+		size_t index = (size_t)(entries[i].state - slab->ledger);
+		for (size_t at = 0; at < slab->block_bytes / 8; at++)
+			words_of(slab, index)[at] = shadow->patterns[index];
+		if (i % 2 == 0)
+			ledger_set(entries[i].state, LEDGER_LIVE);
+	}
+	size_t again = shadow->swept ? (size_t)popcount64(touched_before & shadow->away) * slab_granule_bytes(slab) : 0;
+	assert_int_equal(slab_refaulted_bytes() - refaulted, again);
+	shadow->away &= ~touched;
+	assert_int_equal(slab->away, shadow->away);
+}
+
+static void shadow_return(struct shadow *shadow, size_t pick)
+{
+	size_t index = shadow->held[pick];
+
+	assert_true(holds(shadow->slab, index, shadow->patterns[index]));
+	shadow->patterns[index] = 0;
+	shadow->held[pick] = shadow->held[--shadow->held_count];
+	slab_return(shadow->slab, &shadow->slab->ledger[index]);
+}
+
+static void shadow_sweep(struct shadow *shadow, enum slab_sweep how)
+{
+	struct span *slab = shadow->slab;
+	size_t granule = slab_granule_bytes(slab);
+	uint64_t there = all_granules(slab) & ~shadow->away;
+
+	for (size_t i = 0; i < shadow->held_count; i++)
+		there &= ~granules_under(slab, shadow->held[i]);
+	uint64_t dropped = how == SLAB_SWEEP_ALL ? there : how == SLAB_SWEEP_AGED ? there & shadow->aged : 0;
+	struct slab_swept swept = slab_sweep(slab, how, false);
+	shadow->away |= dropped;
+	shadow->aged = there & ~dropped;
+	shadow->swept |= dropped != 0;
+	assert_false(swept.refused);
+	assert_int_equal(swept.dropped_bytes, (size_t)popcount64(dropped) * granule);
+	assert_int_equal(swept.left_bytes, (size_t)popcount64(shadow->aged) * granule);
+	assert_int_equal(swept.away_bytes, (size_t)popcount64(shadow->away) * granule);
+	assert_int_equal(slab->away, shadow->away);
+	for (; dropped != 0; dropped &= dropped - 1) {
+		const uint64_t *words = (const uint64_t *)(slab->start + (size_t)__builtin_ctzll(dropped) * granule);
+		for (size_t i = 0; i < granule / sizeof(*words); i++)
+			assert_int_equal(words[i], 0);
+	}
+}
+
+static void shadow_run(struct random *random, unsigned class_index, bool clean)
+{
+	static struct shadow shadow;
+	struct span *slab = make(class_index);
+	size_t count = slab_block_count(slab);
+	uint64_t pattern = 0x0101010101010101;
+
+	assert_int_equal(slab->born_zero, clean);
+	memset(&shadow, 0, sizeof(shadow));
+	shadow.slab = slab;
+	shadow.away = clean ? all_granules(slab) : 0;
+	shadow.fresh = slab->first_index;
+	assert_int_equal(slab->away, shadow.away);
+	assert_true(claim_try(slab));
+	for (size_t round = 0; round < rounds(60, 12); round++) {
+		switch (random_below(random, 5)) {
+		case 0:
+		case 1:
+			shadow_refill(&shadow, 1 + random_below(random, 1 + count / 3), &pattern);
+			break;
+		case 2:
+			/* Neighbours: so that granules become free. */
+			for (size_t from = random_below(random, count), i = shadow.held_count; i-- > 0;)
+				if (shadow.held[i] - slab->first_index - from < count / 2)
+					shadow_return(&shadow, i);
+			break;
+		case 3:
+			for (size_t left = shadow.held_count / 4; left > 0; left--)
+				shadow_return(&shadow, random_below(random, shadow.held_count));
+			break;
+		default:
+			shadow_sweep(&shadow, (enum slab_sweep)random_below(random, 3));
+		}
+		slab_count_free(slab);
+		assert_true(slab_is_valid(slab));
+	}
+	while (shadow.held_count > 0)
+		shadow_return(&shadow, shadow.held_count - 1);
+	shadow_sweep(&shadow, SLAB_SWEEP_ALL);
+	assert_int_equal(slab->away, all_granules(slab));
+	slab_count_free(slab);
+	slab_release(slab);
+}
+
+/* Random refills, returns and sweeps in every class, in clean memory and in used memory: what is in use never changes,
+ * what is called zero is, and what is away is what a shadow says. */
+static void test_sweep_shadow(void **state UNUSED)
+{
+	struct random random = random_start(9);
+
+	purge_configure(1024 * MIB, 0, UINT64_MAX, 3600000);
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
+		purge_all(0);
+		shadow_run(&random, class_index, true);
+		/* The same units again, dirty. */
+		shadow_run(&random, class_index, false);
+	}
+	purge_all(0);
+}
+
+/* A slab that nobody has used has nothing to give back, and the kernel isn't asked. */
+static void test_sweep_of_clean_memory(void **state UNUSED)
+{
+	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
+		purge_all(0);
+		struct span *slab = make(class_index);
+		uint64_t calls = purge_figures().purge_count;
+
+		assert_int_equal(slab->away, all_granules(slab));
+		assert_true(claim_try(slab));
+		for (int how = SLAB_SWEEP_LOOK; how <= SLAB_SWEEP_ALL; how++) {
+			struct slab_swept swept = slab_sweep(slab, (enum slab_sweep)how, true);
+			assert_int_equal(swept.dropped_bytes + swept.left_bytes + swept.resident_bytes, 0);
+			assert_int_equal(swept.away_bytes, slab->units * UNIT_BYTES);
+		}
+		assert_int_equal(purge_figures().purge_count, calls);
+		/* One block's granules, in one call. */
+		assert_int_equal(slab_refill(slab, entries, 1), 1);
+		uint64_t own = granules_under(slab, slab->first_index);
+		assert_int_equal(slab->away, all_granules(slab) & ~own);
+		slab_return(slab, entries[0].state);
+		assert_int_equal(slab_sweep(slab, SLAB_SWEEP_ALL, false).dropped_bytes,
+		                 (size_t)popcount64(own) * slab_granule_bytes(slab));
+		assert_int_equal(purge_figures().purge_count, calls + 1);
+		slab_count_free(slab);
+		slab_release(slab);
+	}
+}
+
+/* The kernel refuses a range with a hole in it: what was in the range is not taken for gone. */
+static void test_sweep_refused(void **state UNUSED)
+{
+	struct span *slab = make(CLASS_OF_1024);
+	size_t granule = slab_granule_bytes(slab);
+	size_t count = slab_block_count(slab);
+	void *hole = (void *)(slab->start + 8 * granule);
+
+	assert_true(claim_try(slab));
+	assert_int_equal(slab_refill(slab, entries, count), count);
+	for (size_t i = 0; i < count; i++) {
+		memset(entries[i].block, 0x33, 1024);
+		slab_return(slab, entries[i].state);
+	}
+	uint64_t before = purge_figures().purged_bytes;
+	os_unmap(hole, granule);
+	struct slab_swept swept = slab_sweep(slab, SLAB_SWEEP_ALL, false);
+	assert_true(swept.refused);
+	assert_int_equal(swept.dropped_bytes, 0);
+	assert_int_equal(swept.left_bytes, slab->units * UNIT_BYTES);
+	assert_int_equal(slab->away, 0);
+	assert_int_equal(purge_figures().purged_bytes, before);
+	assert_int_equal(os_remap_fresh(hole, granule), 0);
+	/* None is called zero, whatever was lost on the way. */
+	assert_int_equal(slab_refill(slab, entries, count), count);
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(ledger_get(entries[i].state), LEDGER_CACHED);
+		slab_return(slab, entries[i].state);
+	}
+	swept = slab_sweep(slab, SLAB_SWEEP_ALL, false);
+	assert_false(swept.refused);
+	assert_int_equal(swept.dropped_bytes, slab->units * UNIT_BYTES);
+	slab_count_free(slab);
+	slab_release(slab);
+}
+
+/* Memory that the program has locked: given back (MADV_DONTNEED_LOCKED, Linux 5.18) or left as it is. */
+static void test_sweep_of_locked_memory(void **state UNUSED)
+{
+	struct span *slab = make(CLASS_OF_4160);
+	size_t bytes = slab->units * UNIT_BYTES;
+	size_t count = slab_block_count(slab);
+
+	if (mlock((void *)slab->start, bytes) != 0) {
+		print_message("# mlock: %s\n", strerror(errno));
+		release(slab);
+		skip();
+	}
+	assert_true(claim_try(slab));
+	assert_int_equal(slab_refill(slab, entries, count), count);
+	for (size_t i = 0; i < count; i++) {
+		memset(entries[i].block, 0x44, slab->block_bytes);
+		slab_return(slab, entries[i].state);
+	}
+	struct slab_swept swept = slab_sweep(slab, SLAB_SWEEP_ALL, false);
+	assert_int_equal(swept.dropped_bytes, swept.refused ? 0 : bytes);
+	assert_int_equal(slab->away, swept.refused ? 0 : all_granules(slab));
+	for (size_t i = slab->first_index; i < slab->end_index; i++)
+		assert_true(holds(slab, i, swept.refused ? 0x4444444444444444 : 0));
+	munlock((void *)slab->start, bytes);
+	slab_count_free(slab);
+	slab_release(slab);
+}
+
 static void test_forget_cached(void **state UNUSED)
 {
 	struct span *slab = make(CLASS_OF_1024);
@@ -299,6 +573,10 @@ int main(void)
 		cmocka_unit_test(test_refill_and_return),
 		cmocka_unit_test(test_used_memory_is_not_called_zero),
 		cmocka_unit_test(test_drop_pages),
+		cmocka_unit_test(test_sweep_shadow),
+		cmocka_unit_test(test_sweep_of_clean_memory),
+		cmocka_unit_test(test_sweep_refused),
+		cmocka_unit_test(test_sweep_of_locked_memory),
 		cmocka_unit_test(test_forget_cached),
 		cmocka_unit_test(test_is_valid_notices),
 		cmocka_unit_test(test_release_in_use_dies),
