@@ -367,6 +367,8 @@ static void shadow_run(struct random *random, unsigned class_index, bool clean)
 	shadow.fresh = slab->first_index;
 	assert_int_equal(slab->away, shadow.away);
 	assert_true(claim_try(slab));
+	/* At least one, or it is released as clean as it came. */
+	shadow_refill(&shadow, 1, &pattern);
 	for (size_t round = 0; round < rounds(60, 12); round++) {
 		switch (random_below(random, 5)) {
 		case 0:
