@@ -15,6 +15,7 @@
 #define PURGE_STEP_BYTES (4 * MIB)
 #define PURGE_STEP_RUNS 32
 #define TICKS_PER_DECAY 2
+#define SHARE_LOG2 7
 /* Slow paths between two looks at the clock. */
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
@@ -29,7 +30,7 @@
 
 static struct {
 	_Atomic uint64_t retain_bytes;
-	_Atomic uint64_t retain_percent;
+	_Atomic uint64_t retain_share;          /* of what is live, in 2^-SHARE_LOG2: this is asked for often */
 	_Atomic uint64_t retain_most;
 	_Atomic uint64_t decay_ms;
 	_Atomic uint64_t next_tick_ms;
@@ -45,7 +46,7 @@ static struct {
 	_Atomic uint64_t purge_count;
 	_Atomic uint64_t longest_ns;
 	_Atomic bool has_background;            /* a thread calls purge_background */
-} purge = { .retain_bytes = 16 * MIB, .retain_percent = 25, .retain_most = UINT64_MAX, .decay_ms = 1000 };
+} purge = { .retain_bytes = 16 * MIB, .retain_share = 32, .retain_most = UINT64_MAX, .decay_ms = 1000 };
 
 #define LOAD(field) atomic_load_explicit(&purge.field, memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&purge.field, value, memory_order_relaxed)
@@ -53,7 +54,7 @@ static struct {
 void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t retain_most, uint64_t decay_ms)
 {
 	STORE(retain_bytes, retain_bytes);
-	STORE(retain_percent, retain_percent);
+	STORE(retain_share, ((retain_percent << SHARE_LOG2) + 50) / 100);
 	STORE(retain_most, retain_most);
 	STORE(decay_ms, decay_ms);
 	STORE(credit, 0);
@@ -89,7 +90,7 @@ size_t purge_retained_max(void)
 
 	if (LOAD(decay_ms) == 0 || retain == 0)
 		return 0;
-	uint64_t share = live / 100 * LOAD(retain_percent);
+	uint64_t share = (live >> SHARE_LOG2) * LOAD(retain_share);
 	uint64_t most = (retain > share ? retain : share);
 	uint64_t credit = LOAD(credit);
 	most = most > UINT64_MAX - credit ? UINT64_MAX : most + credit;
@@ -145,6 +146,8 @@ static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 
 bool purge_before_release(void *address, size_t bytes)
 {
+	if (LOAD(decay_ms) != 0 && bytes <= LOAD(retain_bytes) && bytes <= LOAD(retain_most))
+		return false;
 	if (LOAD(decay_ms) != 0 && (bytes <= purge_retained_max() || (LOAD(has_background) && bytes > PURGE_STEP_BYTES)))
 		return false;
 	bool refused;
