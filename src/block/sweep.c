@@ -9,6 +9,8 @@
 /* One step: so many slabs, or so many bytes given back. */
 #define STEP_SLABS 32
 #define STEP_BYTES (1 * MIB)
+/* Slabs with memory that the program has locked, say, before a sweep gives up. */
+#define REFUSALS_MAX 16
 /* Units that a step may look at to find them. */
 #define STEP_UNITS 4096
 /* Sweeps to a decay_ms: what one has found free, and the next one still, goes. */
@@ -37,6 +39,7 @@ static struct {
 	enum slab_sweep how;
 	size_t region;                          /* where it goes on */
 	size_t unit;
+	unsigned refusals;                      /* of the kernel's, so far */
 	size_t left_bytes;                      /* found so far */
 	size_t away_bytes;
 	uint64_t refaulted_seen;                /* at the end of the last sweep */
@@ -142,7 +145,7 @@ static bool step(size_t slabs_max, size_t bytes_max, bool count, struct slab_swe
 			bool visited;
 			if (units-- == 0 || slabs >= slabs_max || total->dropped_bytes - first_dropped >= bytes_max)
 				return true;
-			if (!visit(region, sweep.unit, sweep.how, count, total, &visited))
+			if (!visit(region, sweep.unit, sweep.how, count, total, &visited) && ++sweep.refusals == REFUSALS_MAX)
 				return false;
 			slabs += visited;
 		}
@@ -155,6 +158,7 @@ static void begin(enum slab_sweep how)
 	sweep.how = how;
 	sweep.region = sweep.unit = 0;
 	sweep.left_bytes = sweep.away_bytes = 0;
+	sweep.refusals = 0;
 	STORE(taken_bytes, 0);
 	STORE(freed_bytes, 0);
 	STORE(running, true);

@@ -118,6 +118,7 @@ bool os_is_in_object(const void *address)
 struct start {
 	void (*run)(void);
 	const char *name;
+	sigset_t mask;                  /* of who started it */
 };
 
 static void *thread_main(void *argument)
@@ -126,6 +127,8 @@ static void *thread_main(void *argument)
 
 	SYSCALL2(SYS_prctl, PR_SET_NAME, start->name);
 	start->run();
+	/* If it is the process's last thread, exit handlers run here now. */
+	pthread_sigmask(SIG_SETMASK, &start->mask, NULL);
 	return NULL;
 }
 
@@ -138,19 +141,20 @@ bool os_thread_start(void (*run)(void), const char *name)
 	sigset_t all, before;
 	int saved_errno = errno;
 
-	start = (struct start){ run, name };
-	if (pthread_attr_init(&attributes) != 0)
+	if (pthread_attr_init(&attributes) != 0) {
+		errno = saved_errno;
 		return false;
+	}
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	/* Not the priority of a real-time thread that happens to start it. */
+	pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
+	/* Room for the program's thread-local storage, which glibc puts there, and for exit handlers; address space only. */
+	pthread_attr_setstacksize(&attributes, 1024 * 1024);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	/* A small stack, unless the program's thread-local storage, which glibc puts there, leaves no room for it. */
-	pthread_attr_setstacksize(&attributes, 64 * 1024);
+	start = (struct start){ run, name, before };
 	int error = pthread_create(&thread, &attributes, thread_main, &start);
-	if (error == EINVAL) {
-		pthread_attr_setstacksize(&attributes, 1024 * 1024);
-		error = pthread_create(&thread, &attributes, thread_main, &start);
-	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	errno = saved_errno;

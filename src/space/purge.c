@@ -41,6 +41,7 @@ static struct {
 	_Atomic size_t taken_again_seen;        /* span_taken_again_units when we last looked */
 	_Atomic size_t credit;                  /* bytes that may be kept besides, because they were needed again */
 	_Atomic size_t free_in_slabs;           /* as of the last sweep (block/sweep.h) */
+	_Atomic bool paused;                    /* a fork waits for the steps at work: no new one begins */
 	_Atomic uint32_t in_flight;             /* steps whose spans are in nobody's tree right now; under space_lock */
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
@@ -112,7 +113,6 @@ static void learn(bool ticked)
 {
 	size_t used = span_used_units() * UNIT_BYTES;
 	size_t peak = LOAD(used_peak);
-	size_t again = span_taken_again_units();
 
 	if (ticked) {
 		peak -= peak / 8;
@@ -124,10 +124,11 @@ static void learn(bool ticked)
 	if (ticked || used > peak)
 		STORE(used_peak, max_size(used, peak));
 	size_t seen = LOAD(taken_again_seen);
-	if (UNLIKELY(again != seen)) {
-		STORE(taken_again_seen, again);
+	size_t again = span_taken_again_units();
+	if (UNLIKELY(again > seen) &&
+	    atomic_compare_exchange_strong_explicit(&purge.taken_again_seen, &seen, again, memory_order_relaxed,
+	                                            memory_order_relaxed))
 		purge_credit((again - seen) * UNIT_BYTES);
-	}
 }
 
 /* Purges, and returns how many units' worth of memory seems to have been there, by the time that it took: of a large
@@ -173,7 +174,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	struct span *span;
 
 	lock_take(&space_lock);
-	while (count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only)) != NULL &&
+	while (!LOAD(paused) && count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only)) != NULL &&
 	       span_take_dirty(span, aged_only, units_left, &ranges[count]))
 		units_left -= ranges[count++].units;
 	STORE(in_flight, LOAD(in_flight) + 1);
@@ -192,7 +193,8 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	for (size_t i = 0; i < count; i++)
 		span_release_mapped(ranges[i].start, ranges[i].units, 0, ranges[i].dirty_units > 0);
 	span_note_given_back(costly_units);
-	STORE(in_flight, LOAD(in_flight) - 1);
+	/* Not below 0: a handler that forked may have interrupted this step, and counted anew. */
+	STORE(in_flight, LOAD(in_flight) - (LOAD(in_flight) > 0));
 	lock_release(&space_lock);
 	if (resident != NULL)
 		*resident += was_there;
@@ -283,9 +285,15 @@ bool purge_is_in_flight(void)
 	return LOAD(in_flight) > 0;
 }
 
+void purge_pause(bool pause)
+{
+	STORE(paused, pause);
+}
+
 void purge_fork_child(void)
 {
 	STORE(in_flight, 0);
+	STORE(paused, false);
 }
 
 size_t purge_all(size_t keep_bytes)

@@ -43,6 +43,8 @@ void purge_set_background(bool there_is);
 
 /* Under space_lock: whether a step is at work, its spans being nobody's meanwhile: a fork would lose them. */
 bool purge_is_in_flight(void);
+/* Under space_lock: no step begins any more, or again. */
+void purge_pause(bool pause);
 void purge_fork_child(void);
 
 /* Purges part of a span in use or in the caller's hands, and counts it. */

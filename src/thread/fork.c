@@ -23,6 +23,7 @@ void fork_prepare(void)
 	for (size_t i = 0; i < LOCK_COUNT; i++)
 		lock_take(locks[i]);
 	/* Not for ever: a signal handler that forks may have interrupted the step itself. */
+	purge_pause(true);
 	for (int i = 0; purge_is_in_flight() && i < PURGE_WAITS_MAX; i++) {
 		lock_release(&space_lock);
 		os_pause();
@@ -33,6 +34,7 @@ void fork_prepare(void)
 
 void fork_parent(void)
 {
+	purge_pause(false);
 	lock_fork_end();
 	for (size_t i = LOCK_COUNT; i > 0; i--)
 		lock_release(locks[i - 1]);

@@ -267,6 +267,11 @@ size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index
 /* Heaps in use that have a class to export. */
 static _Atomic uint32_t exporters;
 
+void heap_forget_exporters(struct heap *own)
+{
+	atomic_store_explicit(&exporters, own != NULL && own->exports, memory_order_relaxed);
+}
+
 uint32_t heap_exporters(void)
 {
 	return atomic_load_explicit(&exporters, memory_order_relaxed);

@@ -108,8 +108,16 @@ void heap_drop_all(struct heap *heap);
 /* Looks at all slabs that others announced: counts them, lists them, releases the empty ones. By the heap's user. */
 void heap_drain(struct heap *heap);
 
-/* Heaps in use that have a class to export. */
+/* Heaps in use that have a class to export. In the child of a fork none is left but its own. */
 uint32_t heap_exporters(void);
+void heap_forget_exporters(struct heap *own);
+
+/* After slabs were settled in it: one that was released may still be on its stack. By the heap's user. */
+static inline void heap_drain_if_released(struct heap *heap)
+{
+	if (UNLIKELY(heap->released_announced))
+		heap_drain(heap);
+}
 
 /* After a block of `slab` became FREE by another thread than the owner: announces the slab, once. */
 void heap_notify(struct span *slab);

@@ -28,6 +28,8 @@ void magazine_forget(struct heap *heap, unsigned class_index)
 	heap->bins[class_index].entries = NULL;
 	heap->bins[class_index].capacity = 0;
 	heap->bins[class_index].allowed = 0;
+	heap->bins[class_index].filled = heap->bins[class_index].gained = 0;
+	heap->bins[class_index].untouched = heap->bins[class_index].exports = heap->bins[class_index].looks = 0;
 }
 
 static void set_limit(struct heap *heap, unsigned class_index)

@@ -211,6 +211,7 @@ static bool rob(struct heap *from, struct heap *to, unsigned class_index)
 	heap_hand_over(from, to, slab);
 	/* See notify_push. */
 	heap_drain(from);
+	heap_drain_if_released(to);
 	return true;
 }
 
@@ -322,6 +323,7 @@ static void heap_bury(struct heap *heap)
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
 		heap->bins[class_index].partial = NULL;
 	atomic_store_explicit(&heap->notified, NULL, memory_order_relaxed);
+	heap->exports = heap->sat_on_much = false;
 	set_state(heap, HEAP_DEAD);
 }
 
@@ -330,6 +332,7 @@ void pool_fork_child(struct heap *own)
 	bool dead = false;
 
 	atomic_store_explicit(&pool.in_use_count, own != NULL, memory_order_relaxed);
+	heap_forget_exporters(own);
 
 	/* Those that were dead before, of a walk that had not ended, are buried again: the walk starts anew. */
 	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made) {

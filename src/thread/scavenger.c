@@ -39,21 +39,27 @@ static bool change(uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong_explicit(&sweep_sleeper, &from, to, memory_order_seq_cst, memory_order_relaxed);
 }
 
+/* The thread is to end, unless it is needed after all. */
+static bool ends(void)
+{
+	/* Before the word: from then on another one may be started. */
+	purge_set_background(false);
+	/* A second heap that came into use in between saw a scavenger: one of the two sees the other. */
+	if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_AWAKE)))
+		return true;
+	purge_set_background(true);
+	return false;
+}
+
 /* Nothing is left to give back. False if the thread is to end. */
 static bool sleep_until_needed(void)
 {
-	if (stands_alone()) {
-		/* Before the word: from then on another one may be started. */
-		purge_set_background(false);
-		/* A second heap that came into use in between saw a scavenger: one of the two sees the other. */
-		if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_AWAKE)))
-			return false;
-		purge_set_background(true);
-	}
+	if (stands_alone() && ends())
+		return false;
 	if (!change(SLEEPER_AWAKE, SLEEPER_ASLEEP))
 		return true;
 	/* A slow path that passed by since the last look saw nobody asleep. */
-	if (sweep_is_needed())
+	if (sweep_is_needed() || stands_alone())
 		change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
 	while (atomic_load_explicit(&sweep_sleeper, memory_order_acquire) == SLEEPER_ASLEEP)
 		port_futex_wait(&sweep_sleeper, SLEEPER_ASLEEP);
@@ -67,10 +73,12 @@ static void scavenger_run(void)
 	for (int idle = 0;;) {
 		os_futex_wait_ms(&sweep_sleeper, SLEEPER_AWAKE, atomic_load_explicit(&scavenger.look_ms, memory_order_relaxed));
 		/* With the last heap's thread the process may be about to end; it must not wait for us. */
-		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING || pool_counts().in_use == 0) {
+		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING) {
 			set(SLEEPER_NONE);
 			return;
 		}
+		if (pool_counts().in_use == 0 && ends())
+			return;
 		/* What others freed into slabs whose owners sleep in the pool, or share one heap. */
 		shared_tidy();
 		pool_tidy_waiting();

@@ -34,6 +34,7 @@ static void hand_over_all(struct heap *from, struct heap *to, unsigned class_ind
 	}
 	/* See notify_push. */
 	heap_drain(from);
+	heap_drain_if_released(to);
 }
 
 size_t shared_exchange(struct heap *heap, unsigned class_index, size_t wanted)
@@ -71,6 +72,7 @@ bool shared_rob(struct heap *heap, unsigned class_index)
 		heap_hand_over(from, heap, slab);
 		/* See notify_push. */
 		heap_drain(from);
+		heap_drain_if_released(heap);
 	}
 	lock_release(&shared_lock);
 	return robbed;
