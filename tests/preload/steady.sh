@@ -32,7 +32,7 @@ opened() {
 	grep -oE '(open|openat|access|stat|readlink)[a-z0-9]*\([^"]*"[^"]*"' "$1" | grep -oE '"[^"]*"' | grep -vE 'libquarry|/tls/|/x86_64/|/haswell/|glibc-hwcaps' | sort -u
 }
 is "$(comm -13 <(opened "$scratch/plain") <(opened "$scratch/two"))" "" "no file is opened that isn't without Quarry"
-allowed='clock_gettime futex getpid getrandom gettid madvise mincore mmap mprotect mremap munmap mseal prctl prlimit64 sched_setscheduler process_madvise sysinfo'
+allowed='clock_gettime futex getpid getrandom gettid madvise mincore mmap mprotect mremap munmap mseal prctl prlimit64 sched_getparam sched_setscheduler process_madvise sysinfo'
 # strace of before Linux 6.10 has no name for mseal.
 allowed+=' syscall_0x1ce'
 extra=$(comm -13 <(calls_of "$scratch/plain") <(calls_of "$scratch/two") | grep -vxF "$(tr ' ' '\n' <<<"$allowed")")
