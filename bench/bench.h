@@ -204,16 +204,35 @@ static inline void arguments_read(int argc, char **argv, const struct argument *
 
 /* --- figures of this process --------------------------------------------------------------------------------------- */
 
+enum { PROC_TEXT_BYTES = 4096 };
+
+/* The beginning of a file under /proc/self, onto the caller's stack. */
+static inline void proc_read(const char *path, char text[PROC_TEXT_BYTES])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, PROC_TEXT_BYTES - 1);
+	if (length <= 0)
+		fail("cannot read %s", path);
+	close(fd);
+	text[length] = 0;
+}
+
+/* The KiB behind a key of such a file: status, smaps_rollup. */
+static inline uint64_t proc_kib(const char *path, const char *key)
+{
+	char text[PROC_TEXT_BYTES];
+	proc_read(path, text);
+	const char *line = strstr(text, key);
+	if (!line)
+		fail("%s has no %s", path, key);
+	return strtoull(line + strlen(key), NULL, 10);
+}
+
 /* Resident memory now, from /proc/self/statm. */
 static inline uint64_t resident_kib(void)
 {
-	char text[256];
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (length <= 0)
-		fail("cannot read /proc/self/statm");
-	close(fd);
-	text[length] = 0;
+	char text[PROC_TEXT_BYTES];
+	proc_read("/proc/self/statm", text);
 	const char *second = strchr(text, ' ');
 	if (!second)
 		fail("/proc/self/statm has no second field");
@@ -223,17 +242,7 @@ static inline uint64_t resident_kib(void)
 /* The most that was resident at once, from /proc/self/status (getrusage would count the memory of who started us). */
 static inline uint64_t peak_kib(void)
 {
-	char text[4096];
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (length <= 0)
-		fail("cannot read /proc/self/status");
-	close(fd);
-	text[length] = 0;
-	const char *line = strstr(text, "VmHWM:");
-	if (!line)
-		fail("/proc/self/status has no VmHWM");
-	return strtoull(line + strlen("VmHWM:"), NULL, 10);
+	return proc_kib("/proc/self/status", "VmHWM:");
 }
 
 /* Number of mappings: the lines of /proc/self/maps. */

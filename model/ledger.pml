@@ -8,7 +8,7 @@
  *   slab_free_remote shared_put                         frees by others, frees of the shared heap's blocks
  *   heap_notify notify_push heap_drain forward_orphans  telling the owner
  *   heap_fill heap_drop slab_gained heap_settle         between ledger, magazine, list and header
- *   heap_hand_over                                      who owns a slab: shared_exchange, shared_rob, rob (of pooled heaps)
+ *   heap_hand_over                                      who owns a slab: shared_exchange, heap_rob (of the shared heap and of pooled ones)
  *   heap_exit heap_take                                 threads come and go
  *   slab_drop_pages                                     trim
  *   fork_child                                          what is left of it all when the other threads are gone
@@ -649,7 +649,7 @@ inline thread_body() {
 #endif
 #ifdef WITH_EXIT
     :: atomic { (ops & STEAL) && me < 2 && state[OTHER] == POOLED && !pool_lock && (partial[OTHER] != 0 || stack[OTHER] != 0) ->
-                pool_lock = 1; plocked = 1; h = OTHER;                                  /* pool_help: rob */
+                pool_lock = 1; plocked = 1; h = OTHER;                                  /* pool_help: heap_rob */
                 if :: partial[h] != 0 -> o = me; ANY_SLAB(partial[h]) :: stack[h] != 0 fi } owner_work()
     :: atomic { (ops & EXIT) && me < 2 && magazine[me] == 0 && !pool_lock ->            /* pool_give; drops came before */
                 pool_lock = 1; plocked = 1; h = me; state[me] = POOLED; me = NO_HEAP } owner_work()

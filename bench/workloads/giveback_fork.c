@@ -10,20 +10,10 @@
 
 static uint64_t blocks_count = 1000000, block_bytes = 64;
 
-/* From the stack, without the allocator. */
+/* Without the allocator. */
 static uint64_t private_dirty_kib(void)
 {
-	char text[4096];
-	int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (length <= 0)
-		fail("cannot read /proc/self/smaps_rollup");
-	close(fd);
-	text[length] = 0;
-	const char *line = strstr(text, "Private_Dirty:");
-	if (!line)
-		fail("/proc/self/smaps_rollup has no Private_Dirty");
-	return strtoull(line + strlen("Private_Dirty:"), NULL, 10);
+	return proc_kib("/proc/self/smaps_rollup", "Private_Dirty:");
 }
 
 /* The child: tells its growth through the pipe. */

@@ -8,16 +8,18 @@
  * is what the machine and its other programs take away. Batches of timed operations with a short sleep between, so
  * that the scheduler does not punish the measuring threads for their hunger. Times contain the clock's own cost.
  */
+#define HISTOGRAM_STEPS_LOG2 4
 #include "crew.h"
+#include "histogram.h"
 #include <sys/resource.h>
 
 enum { MB = 1000000, BURST_SMALLEST = 16, BURST_LARGEST = 262144, BLOCK_SMALLEST = 16, BLOCK_LARGEST = 32768 };
-enum { SLOTS = 2000, BATCH = 200, BATCH_NS = 60000, BATCH_PAUSE_NS = 200000, STEPS_LOG2 = 4, STEPS = 1 << STEPS_LOG2 };
-enum { BUCKETS = 64 * STEPS, BURSTS_IN_A_ROW = 20, LONG_NS = 50000 };
+enum { SLOTS = 2000, BATCH = 200, BATCH_NS = 60000, BATCH_PAUSE_NS = 200000 };
+enum { BURSTS_IN_A_ROW = 20, LONG_NS = 50000 };
 
 struct histogram {
-	uint64_t buckets[BUCKETS]; /* by ns, sixteen to a doubling; written by one thread */
-	uint64_t count, longest_ns;
+	struct buckets buckets; /* by ns; written by one thread */
+	uint64_t longest_ns;
 	uint64_t longest_own_ns; /* of those in which the scheduler did not take the processor away */
 };
 
@@ -25,20 +27,6 @@ static struct histogram of_malloc, of_free, noise;
 static uint64_t burst_mb = 200, silent_ms = 1300, run_ms = 5000, seed = 1, bursts;
 static _Thread_local long preemptions_before; /* as of the beginning of this batch, or the last long operation */
 static uint64_t end_ns; /* written before the threads start */
-
-static unsigned bucket_of(uint64_t ns)
-{
-	if (ns < STEPS)
-		return (unsigned)ns;
-	unsigned doublings = 63 - (unsigned)__builtin_clzll(ns);
-	return (doublings - STEPS_LOG2) * STEPS + (unsigned)(ns >> (doublings - STEPS_LOG2));
-}
-
-/* The least time of a bucket. */
-static uint64_t bucket_ns(unsigned bucket)
-{
-	return bucket < 2 * STEPS ? bucket : (uint64_t)(STEPS + bucket % STEPS) << (bucket / STEPS - 1);
-}
 
 /* How often the scheduler took the processor from this thread. Waiting for a lock is something else. */
 static long preemptions(void)
@@ -56,19 +44,14 @@ static void record(struct histogram *histogram, uint64_t ns)
 			histogram->longest_own_ns = ns;
 		preemptions_before = now;
 	}
-	histogram->buckets[bucket_of(ns)]++;
-	histogram->count++;
+	buckets_add(&histogram->buckets, ns);
 	if (ns > histogram->longest_ns)
 		histogram->longest_ns = ns;
 }
 
 static double percentile_us(const struct histogram *histogram, double share)
 {
-	uint64_t seen = 0;
-	unsigned bucket = 0;
-	while (bucket < BUCKETS - 1 && (double)(seen += histogram->buckets[bucket]) < share * (double)histogram->count)
-		bucket++;
-	return (double)bucket_ns(bucket) / 1000;
+	return (double)buckets_percentile(&histogram->buckets, share) / 1000;
 }
 
 static void silence(void)
@@ -189,6 +172,6 @@ int main(int argc, char **argv)
 	report("free", &of_free);
 	report("noise", &noise);
 	result("bursts", (double)bursts, "count");
-	result("timed", (double)(of_malloc.count + of_free.count), "count");
+	result("timed", (double)(of_malloc.buckets.total + of_free.buckets.total), "count");
 	return 0;
 }

@@ -6,7 +6,8 @@
  * away is measured beside it: "noise" is as many timed operations that do nothing. Times contain the clock's own cost.
  * --json PATH writes the histograms; buckets are eighths of a doubling.
  */
-#include "bench.h"
+#define HISTOGRAM_STEPS_LOG2 3
+#include "histogram.h"
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -27,36 +28,20 @@ static inline uint64_t ticks(void)
 #endif
 
 enum { SLOTS = 20000, BURST_BLOCKS = 2000, BURST_EVERY = 50000, LEAST = 16, MOST = 65536 };
-enum { STEPS_LOG2 = 3, STEPS = 1 << STEPS_LOG2, BUCKETS = 64 * STEPS };
 
 struct histogram {
 	const char *name;
-	uint64_t buckets[BUCKETS]; /* by ticks */
-	uint64_t count, longest_ticks, longest_operation, longest_bytes;
+	struct buckets buckets; /* by ticks */
+	uint64_t longest_ticks, longest_operation, longest_bytes;
 };
 
 static struct histogram of_malloc = {.name = "malloc"}, of_free = {.name = "free"}, noise = {.name = "noise"};
 static uint64_t operation, seed = 1;
 static double ns_per_tick;
 
-static unsigned bucket_of(uint64_t time)
-{
-	if (time < STEPS)
-		return (unsigned)time;
-	unsigned doublings = 63 - (unsigned)__builtin_clzll(time);
-	return (doublings - STEPS_LOG2) * STEPS + (unsigned)(time >> (doublings - STEPS_LOG2));
-}
-
-/* The least time of a bucket. */
-static uint64_t bucket_ticks(unsigned bucket)
-{
-	return bucket < 2 * STEPS ? bucket : (uint64_t)(STEPS + bucket % STEPS) << (bucket / STEPS - 1);
-}
-
 static inline void record(struct histogram *histogram, uint64_t time, uint64_t bytes)
 {
-	histogram->buckets[bucket_of(time)]++;
-	histogram->count++;
+	buckets_add(&histogram->buckets, time);
 	if (time > histogram->longest_ticks) {
 		histogram->longest_ticks = time;
 		histogram->longest_operation = operation;
@@ -117,14 +102,9 @@ static void noise_run(uint64_t count)
 	}
 }
 
-/* The least time of the bucket in which the share, counted from the shortest, ends. */
 static double percentile_ns(const struct histogram *histogram, double share)
 {
-	uint64_t seen = 0;
-	unsigned bucket = 0;
-	while (bucket < BUCKETS - 1 && (double)(seen += histogram->buckets[bucket]) < share * (double)histogram->count)
-		bucket++;
-	return (double)bucket_ticks(bucket) * ns_per_tick;
+	return (double)buckets_percentile(&histogram->buckets, share) * ns_per_tick;
 }
 
 static void json_histogram(FILE *out, const struct histogram *histogram)
@@ -132,9 +112,9 @@ static void json_histogram(FILE *out, const struct histogram *histogram)
 	const char *comma = "";
 	fprintf(out, "\"%s\": {\"buckets\": [", histogram->name);
 	for (unsigned bucket = 0; bucket < BUCKETS; bucket++)
-		if (histogram->buckets[bucket]) {
-			fprintf(out, "%s[%.1f, %llu]", comma, (double)bucket_ticks(bucket) * ns_per_tick,
-				(unsigned long long)histogram->buckets[bucket]);
+		if (histogram->buckets.counts[bucket]) {
+			fprintf(out, "%s[%.1f, %llu]", comma, (double)bucket_least(bucket) * ns_per_tick,
+				(unsigned long long)histogram->buckets.counts[bucket]);
 			comma = ", ";
 		}
 	fprintf(out, "], \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"p9999\": %.1f, \"max\": %.1f, ",

@@ -7,15 +7,6 @@
  */
 #include "bench.h"
 
-/* The KiB behind a key of smaps_rollup. */
-static double kib_of(const char *text, const char *key)
-{
-	const char *line = strstr(text, key);
-	if (!line)
-		fail("/proc/self/smaps_rollup has no %s", key);
-	return (double)strtoull(line + strlen(key), NULL, 10);
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t bytes = 100, quiet = 0;
@@ -27,15 +18,11 @@ int main(int argc, char **argv)
 	void *block = block_new(bytes);
 
 	if (!quiet) {
-		char text[4096];
-		int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
-		ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-		if (length <= 0)
-			fail("cannot read /proc/self/smaps_rollup");
-		close(fd);
-		text[length] = 0;
-		result("rss", kib_of(text, "\nRss:"), "KiB");
-		result("private_dirty", kib_of(text, "\nPrivate_Dirty:"), "KiB");
+		/* Both before stdio allocates. */
+		uint64_t rss = proc_kib("/proc/self/smaps_rollup", "\nRss:");
+		uint64_t private_dirty = proc_kib("/proc/self/smaps_rollup", "\nPrivate_Dirty:");
+		result("rss", (double)rss, "KiB");
+		result("private_dirty", (double)private_dirty, "KiB");
 	}
 	block_free(block);
 	return 0;

@@ -68,11 +68,12 @@ void *allocate_zeroed(size_t size)
 	if (size > SMALL_BYTES_MAX)
 		return allocate_large(size, GRANULE_BYTES, true);
 
-	struct entry entry = take(size_class_of(size + (size == 0)));
+	unsigned class_index = size_class_of(size + (size == 0));
+	struct entry entry = take(class_index);
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
 	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
-	memcheck_allocated(entry.block, size_classes[size_class_of(size + (size == 0))].size, zero);
+	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
 	ledger_set(entry.state, LEDGER_LIVE);
 	return zero ? entry.block : memset(entry.block, 0, size);
 }

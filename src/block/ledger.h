@@ -74,19 +74,30 @@ size_t ledger_count_free(const ledger_byte *ledger, size_t first, size_t count);
 size_t ledger_count_live(const ledger_byte *ledger, size_t first, size_t count);
 size_t ledger_count_cached(const ledger_byte *ledger, size_t first, size_t count);
 
+/* A try-lock in a word that holds the epoch: what a thread that a fork has left behind had taken is free. */
+static inline bool epoch_try(_Atomic uint32_t *word)
+{
+	uint32_t epoch = epoch_now();
+	uint32_t seen = atomic_load_explicit(word, memory_order_relaxed);
+
+	return seen != epoch &&
+	       atomic_compare_exchange_strong_explicit(word, &seen, epoch, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void epoch_release(_Atomic uint32_t *word)
+{
+	atomic_store_explicit(word, 0, memory_order_release);
+}
+
 /* The claim: a try-lock on a slab's FREE blocks. */
 static inline bool claim_try(struct span *slab)
 {
-	uint32_t epoch = epoch_now();
-	uint32_t seen = atomic_load_explicit(&slab->claim, memory_order_relaxed);
-
-	return seen != epoch && atomic_compare_exchange_strong_explicit(&slab->claim, &seen, epoch,
-	                                                                memory_order_acquire, memory_order_relaxed);
+	return epoch_try(&slab->claim);
 }
 
 static inline void claim_release(struct span *slab)
 {
-	atomic_store_explicit(&slab->claim, 0, memory_order_release);
+	epoch_release(&slab->claim);
 }
 
 /* The notification token. Set: true if the caller set it and must link the slab on a stack. */

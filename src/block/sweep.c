@@ -40,8 +40,7 @@ static struct {
 	size_t region;                          /* where it goes on */
 	size_t unit;
 	unsigned refusals;                      /* of the kernel's, so far */
-	size_t left_bytes;                      /* found so far */
-	size_t away_bytes;
+	struct slab_swept found;                /* so far */
 	uint64_t refaulted_seen;                /* at the end of the last sweep */
 	uint64_t given_back_seen;
 	uint64_t refaulted_lately;
@@ -84,30 +83,19 @@ static size_t free_estimate(void)
 
 /* ---- A step ---- */
 
-static bool enter(void)
-{
-	uint32_t expected = 0;
-	uint32_t epoch = epoch_now();
-
-	/* Of another epoch: held by a thread that a fork has left behind. */
-	if (!atomic_compare_exchange_strong_explicit(&sweep.busy, &expected, epoch, memory_order_acquire,
-	                                             memory_order_relaxed) &&
-	    (expected == epoch || !atomic_compare_exchange_strong_explicit(&sweep.busy, &expected, epoch,
-	                                                                   memory_order_acquire, memory_order_relaxed)))
-		return false;
-	return true;
-}
-
-static void leave(void)
-{
-	atomic_store_explicit(&sweep.busy, 0, memory_order_release);
-}
-
 /* Whether there is something to find in a slab that nobody has claimed: known free blocks, or ones not counted yet. */
 READS_STALE static bool is_worthwhile(const struct span *slab)
 {
 	return slab->listed || slab->free_count > 0 || slab->returns_left != slab->returns_granted ||
 	       atomic_load_explicit(&slab->notified, memory_order_relaxed) != 0;
+}
+
+static void add(struct slab_swept *total, struct slab_swept swept)
+{
+	total->dropped_bytes += swept.dropped_bytes;
+	total->resident_bytes += swept.resident_bytes;
+	total->left_bytes += swept.left_bytes;
+	total->away_bytes += swept.away_bytes;
 }
 
 /* The slab at a unit, if its first. False if the kernel refuses. */
@@ -125,10 +113,7 @@ READS_STALE static bool visit(const struct region *region, size_t unit, enum sla
 	if (slab->kind == SPAN_SLAB && slab->start == address && region_span(region, address) == slab)
 		swept = slab_sweep(slab, how, count);
 	claim_release(slab);
-	total->dropped_bytes += swept.dropped_bytes;
-	total->resident_bytes += swept.resident_bytes;
-	total->left_bytes += swept.left_bytes;
-	total->away_bytes += swept.away_bytes;
+	add(total, swept);
 	return !swept.refused;
 }
 
@@ -136,14 +121,13 @@ READS_STALE static bool visit(const struct region *region, size_t unit, enum sla
 static bool step(size_t slabs_max, size_t bytes_max, bool count, struct slab_swept *total)
 {
 	size_t slabs = 0;
-	size_t first_dropped = total->dropped_bytes;
 
 	for (size_t units = STEP_UNITS; sweep.region < region_count(); sweep.region++, sweep.unit = 0) {
 		const struct region *region = region_at(sweep.region);
 		size_t end = atomic_load_explicit(&region->committed_bytes, memory_order_acquire) >> UNIT_LOG2;
 		for (; sweep.unit < end; sweep.unit++) {
 			bool visited;
-			if (units-- == 0 || slabs >= slabs_max || total->dropped_bytes - first_dropped >= bytes_max)
+			if (units-- == 0 || slabs >= slabs_max || total->dropped_bytes >= bytes_max)
 				return true;
 			if (!visit(region, sweep.unit, sweep.how, count, total, &visited) && ++sweep.refusals == REFUSALS_MAX)
 				return false;
@@ -157,11 +141,16 @@ static void begin(enum slab_sweep how)
 {
 	sweep.how = how;
 	sweep.region = sweep.unit = 0;
-	sweep.left_bytes = sweep.away_bytes = 0;
+	sweep.found = (struct slab_swept){ 0 };
 	sweep.refusals = 0;
 	STORE(taken_bytes, 0);
 	STORE(freed_bytes, 0);
 	STORE(running, true);
+}
+
+static void next_in_time(uint64_t now)
+{
+	STORE(next_ms, now + max_size(LOAD(decay_ms) / SWEEPS_PER_DECAY, 1));
 }
 
 static void end(void)
@@ -176,9 +165,9 @@ static void end(void)
 		purge_credit(refaulted - sweep.refaulted_seen);
 	sweep.refaulted_seen = refaulted;
 	sweep.given_back_seen = given_back;
-	STORE(last_left_bytes, sweep.left_bytes);
-	purge_set_free_in_slabs(sweep.left_bytes + sweep.away_bytes);
-	bool much = sweep.left_bytes > purge_retained_max() / 2;
+	STORE(last_left_bytes, sweep.found.left_bytes);
+	purge_set_free_in_slabs(sweep.found.left_bytes + sweep.found.away_bytes);
+	bool much = sweep.found.left_bytes > purge_retained_max() / 2;
 	STORE(moved_due_bytes, max_size(MOVED_BYTES_MIN, span_used_units() * UNIT_BYTES /
 	                                                         (much ? MOVED_FRACTION_MUCH_FREE : MOVED_FRACTION)));
 	ADD(sweeps, 1);
@@ -190,11 +179,9 @@ static void advance(size_t slabs_max, size_t bytes_max, bool count, struct slab_
 	struct slab_swept swept = { 0 };
 	bool more = step(slabs_max, bytes_max, count, &swept);
 
-	sweep.left_bytes += swept.left_bytes;
-	sweep.away_bytes += swept.away_bytes;
+	add(&sweep.found, swept);
+	add(total, swept);
 	ADD(given_back_bytes, swept.dropped_bytes);
-	total->dropped_bytes += swept.dropped_bytes;
-	total->resident_bytes += swept.resident_bytes;
 	if (!more)
 		end();
 }
@@ -244,7 +231,7 @@ void sweep_tick(void)
 	purge_tick();
 	if (LIKELY(!LOAD(running)) && LIKELY(!is_due(&how)))
 		return;
-	if (!enter())
+	if (!epoch_try(&sweep.busy))
 		return;
 	if (!LOAD(running)) {
 		uint64_t now = os_now_ms();
@@ -254,11 +241,11 @@ void sweep_tick(void)
 		    LOAD(last_left_bytes) + span_dirty_units() * UNIT_BYTES <= purge_retained_max())
 			how = SLAB_SWEEP_LOOK;
 		if (by_time)
-			STORE(next_ms, now + max_size(LOAD(decay_ms) / SWEEPS_PER_DECAY, 1));
+			next_in_time(now);
 		begin(how);
 	}
 	advance(STEP_SLABS, STEP_BYTES, false, &swept);
-	leave();
+	epoch_release(&sweep.busy);
 }
 
 bool sweep_is_needed(void)
@@ -274,14 +261,15 @@ bool sweep_background(void)
 	purge_background();
 	/* By time alone, and by the same clock as the program's own slow paths: what another sweep has just noted is not
 	 * old yet. */
-	if (os_now_ms() >= LOAD(next_ms) && enter()) {
+	uint64_t now = os_now_ms();
+	if (now >= LOAD(next_ms) && epoch_try(&sweep.busy)) {
 		if (!LOAD(running)) {
-			STORE(next_ms, os_now_ms() + max_size(LOAD(decay_ms) / SWEEPS_PER_DECAY, 1));
+			next_in_time(now);
 			begin(SLAB_SWEEP_AGED);
 		}
 		while (LOAD(running))
 			advance(SIZE_MAX, SIZE_MAX, false, &swept);
-		leave();
+		epoch_release(&sweep.busy);
 	}
 	return moved > 0 || swept.dropped_bytes > 0 || sweep_is_needed();
 }
@@ -290,12 +278,12 @@ size_t sweep_all(enum slab_sweep how, bool count)
 {
 	struct slab_swept swept = { 0 };
 
-	while (!enter())
+	while (!epoch_try(&sweep.busy))
 		os_pause();
 	begin(how);
 	while (LOAD(running))
 		advance(SIZE_MAX, SIZE_MAX, count, &swept);
-	leave();
+	epoch_release(&sweep.busy);
 	return count ? swept.resident_bytes : swept.dropped_bytes;
 }
 

@@ -178,5 +178,5 @@ void os_pause(void)
 
 bool os_is_first_thread(void)
 {
-	return SYSCALL1(SYS_gettid, 0) == SYSCALL1(SYS_getpid, 0);
+	return os_thread_id() == SYSCALL1(SYS_getpid, 0);
 }

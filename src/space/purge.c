@@ -147,11 +147,13 @@ static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 
 bool purge_before_release(void *address, size_t bytes)
 {
-	if (LOAD(decay_ms) != 0 && bytes <= LOAD(retain_bytes) && bytes <= LOAD(retain_most))
-		return false;
-	if (LOAD(decay_ms) != 0 && (bytes <= purge_retained_max() || (LOAD(has_background) && bytes > PURGE_STEP_BYTES)))
-		return false;
+	/* The first test is cheap, and enough for most. */
+	bool stays = (bytes <= LOAD(retain_bytes) && bytes <= LOAD(retain_most)) || bytes <= purge_retained_max() ||
+	             (LOAD(has_background) && bytes > PURGE_STEP_BYTES);
 	bool refused;
+
+	if (stays && LOAD(decay_ms) != 0)
+		return false;
 	size_t units = purge_and_weigh(address, bytes, &refused);
 	if (refused)
 		return false;
@@ -216,6 +218,15 @@ static bool tick_is_due(uint64_t now)
 	                                               memory_order_relaxed, memory_order_relaxed);
 }
 
+/* What had aged has gone: what is dirty now is next. */
+static void age(void)
+{
+	STORE(aged_left, false);
+	lock_take(&space_lock);
+	span_age();
+	lock_release(&space_lock);
+}
+
 void purge_tick(void)
 {
 	size_t dirty = dirty_bytes();
@@ -245,12 +256,8 @@ void purge_tick(void)
 	}
 	if (!LOAD(aged_left))
 		return;
-	if (purge_step(true, NULL, PURGE_STEP_BYTES) == 0) {
-		STORE(aged_left, false);
-		lock_take(&space_lock);
-		span_age();
-		lock_release(&space_lock);
-	}
+	if (purge_step(true, NULL, PURGE_STEP_BYTES) == 0)
+		age();
 }
 
 void purge_set_background(bool there_is)
@@ -273,10 +280,7 @@ void purge_background(void)
 	learn(true);
 	while (purge_step(true, NULL, PURGE_STEP_BYTES) > 0)
 		;
-	STORE(aged_left, false);
-	lock_take(&space_lock);
-	span_age();
-	lock_release(&space_lock);
+	age();
 }
 
 bool purge_is_in_flight(void)

@@ -5,15 +5,13 @@
 
 #include "base/check.h"
 #include "block/sweep.h"
+#include "thread/export.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
 
 /* A refill that has found something looks at no more than this many slabs: each may have but one free block. */
 #define REFILL_SLABS_MAX 16
-
-/* A heap that finds so much freed by others at once has sat on it for long: see Export. */
-#define EXPORT_BYTES MIB
 
 /* Magazines up to this bound are filled whole. */
 #define REFILL_WHOLE_MAX 7
@@ -67,9 +65,28 @@ void heap_unlist(struct heap *heap, struct span *slab)
 void heap_hand_over(struct heap *from, struct heap *to, struct span *slab)
 {
 	heap_unlist(from, slab);
-	slab_count_returns(slab);
 	atomic_store_explicit(&slab->owner, to->distance, memory_order_seq_cst);
 	heap_settle(to, slab);
+}
+
+void heap_handed_over(struct heap *from, struct heap *to)
+{
+	/* See notify_push. */
+	heap_drain(from);
+	heap_drain_if_released(to);
+}
+
+bool heap_rob(struct heap *from, struct heap *to, unsigned class_index)
+{
+	struct span *slab = from->bins[class_index].partial;
+
+	while (slab != NULL && !claim_try(slab))
+		slab = slab->list.next;
+	if (slab == NULL)
+		return false;
+	heap_hand_over(from, to, slab);
+	heap_handed_over(from, to);
+	return true;
 }
 
 void heap_settle(struct heap *heap, struct span *slab)
@@ -181,10 +198,9 @@ void heap_drain(struct heap *heap)
 		}
 		slab = next;
 	}
-	heap->sat_on_much |= gained_bytes >= EXPORT_BYTES;
+	export_gathered(heap, gained_bytes);
 	note(heap, 0, gained_bytes);
-	if (UNLIKELY(heap->released_announced))
-		heap_drain(heap);
+	heap_drain_if_released(heap);
 }
 
 void heap_forward_orphans(void)
@@ -248,79 +264,6 @@ size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index
 	return slab == NULL ? 0 : fill_from_slab(heap, owner, slab, wanted);
 }
 
-/* ---- Export ----
- *
- * A thread that allocates what others free gets its blocks back slab by slab, when it asks for more; asleep, it sits on
- * slabs that have long become empty, while the next such thread makes new ones. Eight producers that take turns held
- * 1.5 times what was live. So the slabs of a class whose blocks all go that way are handed over to the shared heap,
- * which all of them fill their magazines from.
- *
- * It is recognised without a count on the fast paths: a free by the thread itself overwrites an entry that a refill has
- * written. As long as the entries of refill after refill are as they were, and others free, the class is exported, if
- * much had gathered at some time; for EXPORT_REFILLS refills, then it has to show it again. */
-
-#define EXPORT_AFTER 4
-#define EXPORT_REFILLS 250
-/* A single such thread has nobody to share with. */
-#define EXPORTERS_MIN 2
-
-/* Heaps in use that have a class to export. */
-static _Atomic uint32_t exporters;
-
-void heap_forget_exporters(struct heap *own)
-{
-	atomic_store_explicit(&exporters, own != NULL && own->exports, memory_order_relaxed);
-}
-
-uint32_t heap_exporters(void)
-{
-	return atomic_load_explicit(&exporters, memory_order_relaxed);
-}
-
-static void sample_set(struct bin *bin, size_t filled)
-{
-	bin->filled = (uint16_t)filled;
-	bin->samples[0] = bin->entries[1].block;
-	bin->samples[1] = bin->entries[(filled + 1) / 2].block;
-}
-
-static bool sample_is_untouched(const struct bin *bin)
-{
-	return bin->filled > 0 && bin->samples[0] == bin->entries[1].block &&
-	       bin->samples[1] == bin->entries[(bin->filled + 1u) / 2].block;
-}
-
-/* Before a refill: what the last one tells. */
-static void export_learn(struct heap *heap, unsigned class_index)
-{
-	struct bin *bin = &heap->bins[class_index];
-
-	if (bin->exports > 0) {
-		bin->exports--;
-		return;
-	}
-	if (bin->entries == NULL || !sample_is_untouched(bin)) {
-		bin->untouched = 0;
-		bin->gained = 0;
-		return;
-	}
-	if (bin->untouched < EXPORT_AFTER) {
-		bin->untouched++;
-		return;
-	}
-	if (!heap->sat_on_much || bin->gained < EXPORT_AFTER * bin->filled)
-		return;
-	if (!heap->exports) {
-		heap->exports = true;
-		atomic_fetch_add_explicit(&exporters, 1, memory_order_relaxed);
-	}
-	if (heap_exporters() >= EXPORTERS_MIN) {
-		bin->exports = EXPORT_REFILLS;
-		bin->untouched = 0;
-		bin->gained = 0;
-	}
-}
-
 /* Fills half of an empty magazine, a small one whole. False if memory is short. */
 static COLD bool refill(struct heap *heap, unsigned class_index)
 {
@@ -346,7 +289,7 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 	if (got == 0)
 		got = heap_fill_new(heap, heap, class_index, wanted);
 	if (got > 0)
-		sample_set(bin, got);
+		export_sample(bin, got);
 	return got > 0;
 }
 
@@ -371,8 +314,7 @@ static void slab_gained(struct heap *heap, struct span *slab, bool grants)
 			heap_settle(heap, slab);
 		else
 			heap_notify(slab);
-		if (UNLIKELY(heap->released_announced))
-			heap_drain(heap);
+		heap_drain_if_released(heap);
 		return;
 	}
 	if (!slab->listed)
@@ -452,11 +394,7 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 
 void heap_retire(struct heap *heap)
 {
-	if (heap->exports)
-		atomic_fetch_sub_explicit(&exporters, 1, memory_order_relaxed);
-	heap->exports = heap->sat_on_much = false;
-	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
-		heap->bins[class_index].exports = 0;
+	export_retire(heap);
 	heap_drop_all(heap);
 }
 

@@ -9,7 +9,7 @@
  * and nothing asks "initialised?". A thread finds its heap by thread_heap_distance, the distance from heap_empty,
  * which is 0 in fresh TLS.
  *
- * A slab's owner changes only while its heap is pooled and nobody runs it, by the heap's own user (Export, in heap.c), or
+ * A slab's owner changes only while its heap is pooled and nobody runs it, by the heap's own user (export.h), or
  * under shared_lock, from the shared heap, which takes no block back without a compare-and-swap: were it to change under
  * a running owner, two threads that free one block at once by mistake could both pass the owner test (model/README.md).
  *
@@ -33,7 +33,7 @@ struct bin {
 	struct entry *entries;          /* the magazine's memory; NULL until first used */
 	uint16_t capacity;              /* entries there is memory for, without the sentinel */
 	uint16_t allowed;               /* entries that may be used: follows demand */
-	/* Whether this thread's blocks are freed by others: see heap.c, Export. */
+	/* Whether this thread's blocks are freed by others: see export.h. */
 	void *samples[2];               /* blocks of the last refill, in its first place and its middle one */
 	uint16_t filled;                /* entries of the last refill */
 	uint16_t gained;                /* blocks that others have freed, since a free of this thread's own was seen */
@@ -60,7 +60,7 @@ struct heap {
 	bool released_announced;        /* a slab that may still be on its stack: it must be drained */
 	size_t taken_bytes;             /* from slabs to magazines and back, not yet told to the sweep */
 	size_t freed_bytes;
-	bool sat_on_much;               /* others had freed much when it looked: see heap.c, Export */
+	bool sat_on_much;               /* others had freed much when it looked: see export.h */
 	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */
 	struct heap *next_made;         /* under pool_lock, set once */
@@ -108,10 +108,6 @@ void heap_drop_all(struct heap *heap);
 /* Looks at all slabs that others announced: counts them, lists them, releases the empty ones. By the heap's user. */
 void heap_drain(struct heap *heap);
 
-/* Heaps in use that have a class to export. In the child of a fork none is left but its own. */
-uint32_t heap_exporters(void);
-void heap_forget_exporters(struct heap *own);
-
 /* After slabs were settled in it: one that was released may still be on its stack. By the heap's user. */
 static inline void heap_drain_if_released(struct heap *heap)
 {
@@ -132,8 +128,14 @@ size_t heap_fill(struct heap *heap, struct heap *owner, unsigned class_index, si
 /* The same from a new slab. */
 size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index, size_t wanted);
 
-/* Under the claim, by the users of both: makes `to` the slab's owner. The caller drains `from` afterwards. */
+/* Under the claim, by the users of both: makes `to` the slab's owner. heap_handed_over comes after the last of them. */
 void heap_hand_over(struct heap *from, struct heap *to, struct span *slab);
+
+/* Looks at what was announced to the wrong one of the two meanwhile. By the users of both. */
+void heap_handed_over(struct heap *from, struct heap *to);
+
+/* Hands one slab of the class that has known free blocks over; false if there is none. By the users of both. */
+bool heap_rob(struct heap *from, struct heap *to, unsigned class_index);
 
 /* Under the claim, by the owner's user: puts a slab that was just counted where it belongs, releasing it if it is
  * empty, and ends the claim. */

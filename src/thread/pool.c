@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "space/meta.h"
+#include "thread/export.h"
 #include "thread/magazine.h"
 #include "thread/shared.h"
 
@@ -199,22 +200,6 @@ READS_STALE static void walk_step(size_t units, struct heap *user)
 	}
 }
 
-/* Moves partial slabs of the class from a heap that is not in use to one that is; under pool_lock. */
-static bool rob(struct heap *from, struct heap *to, unsigned class_index)
-{
-	struct span *slab = from->bins[class_index].partial;
-
-	while (slab != NULL && !claim_try(slab))
-		slab = slab->list.next;
-	if (slab == NULL)
-		return false;
-	heap_hand_over(from, to, slab);
-	/* See notify_push. */
-	heap_drain(from);
-	heap_drain_if_released(to);
-	return true;
-}
-
 bool pool_help(struct heap *heap, unsigned class_index)
 {
 	bool found = false;
@@ -229,7 +214,7 @@ bool pool_help(struct heap *heap, unsigned class_index)
 		walk_step(WALK_UNITS, heap);
 	for (size_t looked = 0; looked < min_size(HELP_HEAPS, load(&pool.pooled_count)) && !found; looked++) {
 		heap_drain(pool.pooled);
-		found = rob(pool.pooled, heap, class_index);
+		found = heap_rob(pool.pooled, heap, class_index);
 		if (!found)
 			pool_rotate();
 	}
@@ -242,7 +227,7 @@ void pool_notified(struct heap *heap)
 	uint32_t pending = atomic_fetch_add_explicit(&heap->pending, 1, memory_order_relaxed);
 
 	bool shared = atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_SHARED;
-	uint32_t pending_max = shared && heap_exporters() > 0 ? PENDING_MAX_EXPORTS : PENDING_MAX;
+	uint32_t pending_max = shared && export_heaps() > 0 ? PENDING_MAX_EXPORTS : PENDING_MAX;
 
 	if (pending % pending_max != pending_max - 1)
 		return;
@@ -255,6 +240,13 @@ void pool_notified(struct heap *heap)
 	}
 }
 
+/* Under pool_lock. */
+static void drain_pooled(void)
+{
+	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
+		heap_drain(heap);
+}
+
 void pool_tidy(void)
 {
 	heap_forward_orphans();
@@ -263,8 +255,7 @@ void pool_tidy(void)
 	for (size_t units = 0; atomic_load_explicit(&pool.walking, memory_order_relaxed) && units < WALK_UNITS_MAX;
 	     units += WALK_UNITS)
 		walk_step(WALK_UNITS, NULL);
-	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
-		heap_drain(heap);
+	drain_pooled();
 	lock_release(&pool_lock);
 }
 
@@ -273,8 +264,7 @@ void pool_tidy_waiting(void)
 	heap_forward_orphans();
 	if (!lock_try(&pool_lock))
 		return;
-	for (struct heap *heap = pool.pooled; heap != NULL; heap = heap->next_pooled)
-		heap_drain(heap);
+	drain_pooled();
 	lock_release(&pool_lock);
 }
 
@@ -332,7 +322,7 @@ void pool_fork_child(struct heap *own)
 	bool dead = false;
 
 	atomic_store_explicit(&pool.in_use_count, own != NULL, memory_order_relaxed);
-	heap_forget_exporters(own);
+	export_fork_child(own);
 
 	/* Those that were dead before, of a walk that had not ended, are buried again: the walk starts anew. */
 	for (struct heap *heap = pool.made; heap != NULL; heap = heap->next_made) {

@@ -32,9 +32,7 @@ static void hand_over_all(struct heap *from, struct heap *to, unsigned class_ind
 			heap_hand_over(from, to, slab);
 		slab = next;
 	}
-	/* See notify_push. */
-	heap_drain(from);
-	heap_drain_if_released(to);
+	heap_handed_over(from, to);
 }
 
 size_t shared_exchange(struct heap *heap, unsigned class_index, size_t wanted)
@@ -66,14 +64,7 @@ bool shared_rob(struct heap *heap, unsigned class_index)
 		return false;
 	if (from->bins[class_index].partial == NULL)
 		heap_drain(from);
-	struct span *slab = from->bins[class_index].partial;
-	bool robbed = slab != NULL && claim_try(slab);
-	if (robbed) {
-		heap_hand_over(from, heap, slab);
-		/* See notify_push. */
-		heap_drain(from);
-		heap_drain_if_released(heap);
-	}
+	bool robbed = heap_rob(from, heap, class_index);
 	lock_release(&shared_lock);
 	return robbed;
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "thread/export.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
@@ -385,11 +386,11 @@ static void test_export_is_learnt(void **state UNUSED)
 	churn(own, 2, 8);
 	assert_false(own->exports);
 	assert_int_equal(own->bins[CLASS].exports, 0);
-	assert_int_equal(heap_exporters(), 0);
+	assert_int_equal(export_heaps(), 0);
 	/* One whose blocks others free would, but is alone. */
 	churn(first, 0, 8);
 	assert_true(first->exports);
-	assert_int_equal(heap_exporters(), 1);
+	assert_int_equal(export_heaps(), 1);
 	assert_int_equal(first->bins[CLASS].exports, 0);
 	take_from(first, 1);
 	assert_int_equal(span_of(held[0].block)->owner, first->distance);
@@ -397,7 +398,7 @@ static void test_export_is_learnt(void **state UNUSED)
 	/* Two do, both. */
 	churn(second, 0, 8);
 	churn(first, 0, 8);
-	assert_int_equal(heap_exporters(), 2);
+	assert_int_equal(export_heaps(), 2);
 	assert_true(first->bins[CLASS].exports > 0 && second->bins[CLASS].exports > 0);
 	size_t exported = 0;
 	take_from(first, EXPORT_BLOCKS);
@@ -407,14 +408,14 @@ static void test_export_is_learnt(void **state UNUSED)
 	free_held(0, EXPORT_BLOCKS, 1);
 	/* Their threads end: nothing of it stays. */
 	heap_retire(first);
-	assert_int_equal(heap_exporters(), 1);
+	assert_int_equal(export_heaps(), 1);
 	assert_false(first->exports);
 	assert_int_equal(first->bins[CLASS].exports, 0);
 	assert_int_equal(magazine_count(first, CLASS), 0);
 	heap_retire(first);
-	assert_int_equal(heap_exporters(), 1);
+	assert_int_equal(export_heaps(), 1);
 	pool_give(second);
-	assert_int_equal(heap_exporters(), 0);
+	assert_int_equal(export_heaps(), 0);
 	pool_give(own);
 	give_all(first);
 	assert_int_equal(slab_count(), 0);
