@@ -27,8 +27,9 @@ bool sweep_background(void);
 /* Something may have to go back: asked before the scavenger falls asleep. */
 bool sweep_is_needed(void);
 
-/* The scavenger sleeps until a slow path passes by: the word is SLEEPER_ASLEEP then. */
-enum { SLEEPER_NONE, SLEEPER_AWAKE, SLEEPER_ASLEEP, SLEEPER_STOPPING };
+/* The scavenger sleeps until a slow path passes by: the word is SLEEPER_ASLEEP then. SLEEPER_CALLED: it is to look around
+ * before it waits again. */
+enum { SLEEPER_NONE, SLEEPER_AWAKE, SLEEPER_CALLED, SLEEPER_ASLEEP, SLEEPER_STOPPING };
 HIDDEN extern _Atomic uint32_t sweep_sleeper;
 
 /* A whole sweep, all at once: returns what was given back; count: as far as it was there, by the kernel's word. Waits

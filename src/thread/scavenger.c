@@ -1,4 +1,4 @@
-/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, asleep, to end. */
+/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, called, asleep, to end. */
 #include "thread/scavenger.h"
 
 #include <stdatomic.h>
@@ -39,6 +39,17 @@ static bool change(uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong_explicit(&sweep_sleeper, &from, to, memory_order_seq_cst, memory_order_relaxed);
 }
 
+/* False if there is none, or it is about to end. */
+static bool change_from_any(uint32_t to)
+{
+	uint32_t state = atomic_load_explicit(&sweep_sleeper, memory_order_seq_cst);
+
+	while (state != SLEEPER_NONE && state != SLEEPER_STOPPING)
+		if (atomic_compare_exchange_weak_explicit(&sweep_sleeper, &state, to, memory_order_seq_cst, memory_order_seq_cst))
+			return true;
+	return false;
+}
+
 /* The thread is to end, unless it is needed after all. */
 static bool ends(void)
 {
@@ -72,6 +83,8 @@ static void scavenger_run(void)
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
 	for (int idle = 0;;) {
 		os_futex_wait_ms(&sweep_sleeper, SLEEPER_AWAKE, atomic_load_explicit(&scavenger.look_ms, memory_order_relaxed));
+		/* Before it looks around: a call that comes now ends the next wait. */
+		change(SLEEPER_CALLED, SLEEPER_AWAKE);
 		/* With the last heap's thread the process may be about to end; it must not wait for us. */
 		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING) {
 			set(SLEEPER_NONE);
@@ -114,11 +127,8 @@ void scavenger_start_if_needed(void)
 
 void scavenger_heap_given(void)
 {
-	if (!stands_alone())
-		return;
-	change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
 	/* In the middle of a look, too. */
-	if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) != SLEEPER_NONE)
+	if (stands_alone() && change_from_any(SLEEPER_CALLED))
 		port_futex_wake(&sweep_sleeper, 1);
 }
 
@@ -126,8 +136,7 @@ void scavenger_stop(void)
 {
 	/* None is started from now on; one that runs sees the word, wherever it is. */
 	atomic_store_explicit(&scavenger.stopping, true, memory_order_relaxed);
-	if (change(SLEEPER_AWAKE, SLEEPER_STOPPING) || change(SLEEPER_ASLEEP, SLEEPER_STOPPING) ||
-	    change(SLEEPER_AWAKE, SLEEPER_STOPPING))
+	if (change_from_any(SLEEPER_STOPPING))
 		port_futex_wake(&sweep_sleeper, 1);
 }
 

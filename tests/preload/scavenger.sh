@@ -33,6 +33,17 @@ for decay_ms in 100 3600000; do
 0" "main's thread, which has never allocated, ends first ($mode, decay_ms=$decay_ms)"
 	done
 done
+# Threads that end at the same moment call the scavenger in the middle of its look.
+hung=0
+ends=()
+for _ in {1..60}; do
+	QUARRY_OPTIONS=decay_ms=3600000 timeout -s KILL 20 "$scratch/core" leave-quietly >>"$scratch/said" 2>&1 &
+	ends+=($!)
+done
+for end in "${ends[@]}"; do
+	wait "$end" 2>>"$scratch/said" || hung=$((hung + 1))
+done
+is "$hung" 0 "the same, in 60 processes at once: all end"
 is "$(run scavenger=off,decay_ms=100 10 off)" good "scavenger=off: there is none"
 is "$(run decay_ms=0 10 off)" good "nothing decays: there is none"
 is "$(run decay_ms=200 30 signals)" good "it blocks all signals; they are handled by others"
