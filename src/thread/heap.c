@@ -16,11 +16,8 @@
 /* Magazines up to this bound are filled whole. */
 #define REFILL_WHOLE_MAX 7
 
-/* Blocks that went back to more than one slab per so many are scattered. */
-#define SCATTERED_FRACTION 4
-
-/* When a magazine is full again and no refill came between, frees pass it by, straight to their slabs: its older half
- * goes once in so many slow ones, of which each grants its slab SLAB_RETURNS_MAX quick ones. Not at the first time: a
+/* When a magazine is full again and no refill came between, frees pass it by, straight to their slabs, and it is looked
+ * at once in so many slow ones, of which each grants its slab SLAB_RETURNS_MAX quick ones. Not at the first time: a
  * branch that is taken now and then costs more than a drop. */
 #define LOOKS_MAX 8
 
@@ -323,17 +320,16 @@ static void slab_gained(struct heap *heap, struct span *slab, bool grants)
 		slab_grant_returns(slab);
 }
 
-size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
+void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 {
 	struct magazine *magazine = &heap->magazines[class_index];
 	struct entry *entries = heap->bins[class_index].entries;
 	size_t count = magazine_count(heap, class_index);
 	size_t dropping = count > keep ? count - keep : 0;
 	struct span *slab = NULL;
-	size_t slabs = 0;
 
 	if (dropping == 0)
-		return 0;
+		return;
 	for (size_t i = 1; i <= dropping; i++) {
 		struct span *next = span_of(entries[i].block);
 		if (UNLIKELY(atomic_load_explicit(&next->owner, memory_order_relaxed) != heap->distance)) {
@@ -345,7 +341,6 @@ size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 			if (slab != NULL)
 				slab_gained(heap, slab, false);
 			slab = next;
-			slabs++;
 		}
 		slab_return(slab, entries[i].state);
 	}
@@ -354,21 +349,22 @@ size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 	note(heap, 0, dropping * size_classes[class_index].size);
 	memmove(entries + 1, entries + 1 + dropping, (count - dropping) * sizeof(*entries));
 	magazine->top = entries + (count - dropping);
-	return slabs;
 }
 
-/* Makes room in a full magazine: its older half goes. When the blocks that went came from many slabs, the rest pins
- * many as well, and the bound shrinks (magazine.h). */
+/* Makes room in a full magazine: its older half goes. All of it when no refill came since the last time: the thread
+ * tears down, and what its magazines hold when it falls asleep is out of everybody's reach. */
 static void make_room(struct heap *heap, unsigned class_index)
 {
 	struct bin *bin = &heap->bins[class_index];
-	size_t half = bin->allowed / 2u;
-	size_t slabs = heap_drop(heap, class_index, half);
-	bool scattered = slabs * SCATTERED_FRACTION > half;
 
-	bin->looks = bin->dropped ? LOOKS_MAX : 0;
-	if (magazine_dropped(heap, class_index, scattered))
-		heap_drop(heap, class_index, heap->bins[class_index].allowed / 2u);
+	if (!bin->dropped) {
+		heap_drop(heap, class_index, bin->allowed / 2u);
+		bin->dropped = true;
+		return;
+	}
+	heap_drop(heap, class_index, 0);
+	magazine_close(heap, class_index);
+	bin->looks = LOOKS_MAX;
 }
 
 void heap_put(struct heap *heap, struct span *slab, struct entry entry)

@@ -95,9 +95,8 @@ struct entry heap_take(struct heap *heap, unsigned class_index);
  * the heap's user, the slab's owner. */
 void heap_put(struct heap *heap, struct span *slab, struct entry entry);
 
-/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. Returns how many
- * times the slab changed from one entry to the next. */
-size_t heap_drop(struct heap *heap, unsigned class_index, size_t keep);
+/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. */
+void heap_drop(struct heap *heap, unsigned class_index, size_t keep);
 
 /* Its thread ends: empties all magazines, forgets what was learnt of them. */
 void heap_retire(struct heap *heap);

@@ -8,7 +8,6 @@
 
 /* Bounds are powers of two less one, so that entries and sentinel fill what memory is taken for them. */
 #define ALLOWED_START 7
-#define ALLOWED_MIN 7
 
 /* What every empty magazine without memory points to: no block, and no room. */
 static const struct entry sentinel;
@@ -81,14 +80,8 @@ bool magazine_grow(struct heap *heap, unsigned class_index)
 	return true;
 }
 
-bool magazine_dropped(struct heap *heap, unsigned class_index, bool scattered)
+void magazine_close(struct heap *heap, unsigned class_index)
 {
-	struct bin *bin = &heap->bins[class_index];
-	bool shrinks = bin->dropped && scattered && bin->allowed > min_size(ALLOWED_MIN, allowed_max(class_index));
-
-	if (shrinks)
-		bin->allowed /= 2;
-	bin->dropped = true;
-	set_limit(heap, class_index);
-	return shrinks;
+	DCHECK(magazine_count(heap, class_index) == 0);
+	heap->magazines[class_index].limit = heap->bins[class_index].entries;
 }

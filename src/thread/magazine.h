@@ -1,9 +1,8 @@
 /* The memory and the bounds of magazines: how many blocks a class may keep. Used by heap.c.
  *
- * A bound starts small and doubles with each refill that no drop came before, up to the class's magazine_max. It
- * halves with each drop that no refill came before, if the blocks came from many slabs: a thread that tears down what
- * is scattered, and falls asleep, keeps a few blocks a class, which pin few slabs. Blocks that lie together pin one
- * slab or two, however many they are. */
+ * A bound starts small and doubles with each refill that no drop came before, up to the class's magazine_max. After
+ * two drops that no refill came between the magazine is closed, empty, until the next refill: a thread that tears down
+ * and falls asleep keeps nothing of the class. */
 #ifndef QUARRY_THREAD_MAGAZINE_H
 #define QUARRY_THREAD_MAGAZINE_H
 
@@ -11,8 +10,8 @@
 
 /* Before a refill: the new bound, and room for it. False if there is no memory for any entry. */
 bool magazine_grow(struct heap *heap, unsigned class_index);
-/* After a drop: true if the bound has shrunk, and the caller must drop to below it. */
-bool magazine_dropped(struct heap *heap, unsigned class_index, bool scattered);
+/* An empty magazine takes no more blocks until magazine_grow. */
+void magazine_close(struct heap *heap, unsigned class_index);
 
 static inline size_t magazine_count(const struct heap *heap, unsigned class_index)
 {

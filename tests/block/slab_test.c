@@ -76,13 +76,13 @@ static void test_headers_and_colours(void **state UNUSED)
 	uint32_t seen = 0;
 
 	for (size_t i = 0; i < 33; i++) {
-		slabs[i] = make(CLASS_OF_512);
-		seen |= 1u << ((slabs[i]->base + slabs[i]->first_index * 512 - slabs[i]->start) / CACHE_LINE_BYTES);
+		slabs[i] = make(CLASS_OF_256);
+		seen |= 1u << ((slabs[i]->base + slabs[i]->first_index * 256 - slabs[i]->start) / CACHE_LINE_BYTES);
 	}
 	assert_int_equal(seen, 0xffff);
 	for (size_t i = 0; i < 33; i++)
 		release(slabs[i]);
-	struct span *again = make(CLASS_OF_512);
+	struct span *again = make(CLASS_OF_256);
 	assert_ptr_equal(again, slabs[32]);
 	release(again);
 }

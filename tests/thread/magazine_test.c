@@ -39,33 +39,36 @@ static void test_grows_by_doubling(void **state UNUSED)
 	assert_true(heap_is_valid(heap));
 }
 
-/* The first drop after a refill, and the first refill after a drop, change nothing: demand swings that far. A drop of
- * blocks that lie together changes nothing either. */
-static void test_halves_when_nothing_is_taken(void **state UNUSED)
+/* The first refill after a drop changes nothing: demand swings that far. */
+static void test_stays_after_a_drop(void **state UNUSED)
 {
 	unsigned class_index = CLASS_OF_64;
 	struct bin *bin = &heap->bins[class_index];
 
-	assert_int_equal(bin->allowed, 127);
-	assert_false(magazine_dropped(heap, class_index, true));
-	assert_int_equal(bin->allowed, 127);
+	bin->allowed = 31;
+	bin->dropped = true;
 	assert_true(magazine_grow(heap, class_index));
-	assert_int_equal(bin->allowed, 127);
-	assert_false(magazine_dropped(heap, class_index, true));
-	assert_false(magazine_dropped(heap, class_index, false));
-	assert_int_equal(bin->allowed, 127);
-	for (size_t expected = 63; expected >= 7; expected /= 2) {
-		assert_true(magazine_dropped(heap, class_index, true));
-		assert_int_equal(bin->allowed, expected);
-		check_bounds(class_index);
-	}
-	for (size_t i = 0; i < 5; i++)
-		assert_false(magazine_dropped(heap, class_index, true));
-	assert_int_equal(bin->allowed, 7);
+	assert_int_equal(bin->allowed, 31);
 	assert_true(magazine_grow(heap, class_index));
-	assert_int_equal(bin->allowed, 7);
+	assert_int_equal(bin->allowed, 63);
+	check_bounds(class_index);
+}
+
+/* Closed, it is empty and full at once; the next refill opens it as it was. */
+static void test_closed_until_grown(void **state UNUSED)
+{
+	unsigned class_index = CLASS_OF_64;
+	struct bin *bin = &heap->bins[class_index];
+	struct magazine *magazine = &heap->magazines[class_index];
+	uint16_t allowed = bin->allowed;
+
+	magazine_close(heap, class_index);
+	assert_ptr_equal(magazine->top, magazine->limit);
+	assert_int_equal(magazine_count(heap, class_index), 0);
+	assert_true(heap_is_valid(heap));
+	bin->dropped = true;
 	assert_true(magazine_grow(heap, class_index));
-	assert_int_equal(bin->allowed, 15);
+	assert_int_equal(bin->allowed, allowed);
 	check_bounds(class_index);
 }
 
@@ -118,7 +121,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_grows_by_doubling),
-		cmocka_unit_test(test_halves_when_nothing_is_taken),
+		cmocka_unit_test(test_stays_after_a_drop),
+		cmocka_unit_test(test_closed_until_grown),
 		cmocka_unit_test(test_contents_move_along),
 		cmocka_unit_test(test_forget),
 	};
