@@ -217,7 +217,8 @@ void slab_release(struct span *slab)
 	/* Sequentially consistent: see heap_settle, which looks at the token afterwards. */
 	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_seq_cst);
 	slab->kind = SPAN_RETIRED;
-	span_release(slab->start, slab->units, slab->fresh_index > slab->first_index || !slab->born_zero);
+	/* Sweeps may have left nothing, where the last free was seen late. */
+	span_release(slab->start, slab->units, slab->away != granule_bits(0, granule_count(slab)));
 	slab->list.next = retired[slab->class_index];
 	retired[slab->class_index] = slab;
 	claim_release(slab);

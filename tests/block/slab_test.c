@@ -199,6 +199,7 @@ static void test_drop_pages(void **state UNUSED)
 		assert_true(claim_try(slab));
 		assert_int_equal(slab_refill(slab, entries, count), count);
 		memset((void *)slab->start, 0x77, bytes);
+		slab->away = 0;
 		/* A few in a row, here and there, in every state that keeps a page. */
 		size_t keep = 1 + random_below(&random, 1 + count / 8);
 		for (size_t i = 0; i < count; i++) {
@@ -367,7 +368,6 @@ static void shadow_run(struct random *random, unsigned class_index, bool clean)
 	shadow.fresh = slab->first_index;
 	assert_int_equal(slab->away, shadow.away);
 	assert_true(claim_try(slab));
-	/* At least one, or it is released as clean as it came. */
 	shadow_refill(&shadow, 1, &pattern);
 	for (size_t round = 0; round < rounds(60, 12); round++) {
 		switch (random_below(random, 5)) {
@@ -395,6 +395,9 @@ static void shadow_run(struct random *random, unsigned class_index, bool clean)
 		shadow_return(&shadow, shadow.held_count - 1);
 	shadow_sweep(&shadow, SLAB_SWEEP_ALL);
 	assert_int_equal(slab->away, all_granules(slab));
+	/* One block more, or it is released as clean. */
+	shadow_refill(&shadow, 1, &pattern);
+	shadow_return(&shadow, 0);
 	slab_count_free(slab);
 	slab_release(slab);
 }
@@ -477,7 +480,10 @@ static void test_sweep_refused(void **state UNUSED)
 	assert_false(swept.refused);
 	assert_int_equal(swept.dropped_bytes, slab->units * UNIT_BYTES);
 	slab_count_free(slab);
+	/* Nothing of it is there any more. */
+	size_t dirty = span_dirty_units();
 	slab_release(slab);
+	assert_int_equal(span_dirty_units(), dirty);
 }
 
 /* Memory that the program has locked: given back (MADV_DONTNEED_LOCKED, Linux 5.18) or left as it is. */
@@ -498,6 +504,7 @@ static void test_sweep_of_locked_memory(void **state UNUSED)
 		memset(entries[i].block, 0x44, slab->block_bytes);
 		slab_return(slab, entries[i].state);
 	}
+	slab->away = 0;
 	struct slab_swept swept = slab_sweep(slab, SLAB_SWEEP_ALL, false);
 	assert_int_equal(swept.dropped_bytes, swept.refused ? 0 : bytes);
 	assert_int_equal(slab->away, swept.refused ? 0 : all_granules(slab));
