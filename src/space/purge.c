@@ -27,6 +27,10 @@
 #define SLACK_BYTES_MAX (2 * MIB)
 /* What was needed again raises what may be kept by so much: few mistakes are enough to learn. */
 #define CREDIT_FACTOR 2
+/* How much of what is purged is there, as learnt from the last so many purges, counts for at least this part. */
+#define DENSITY_ONE 256
+#define DENSITY_MIN (DENSITY_ONE / 4)
+#define DENSITY_PURGES 8
 
 static struct {
 	_Atomic uint64_t retain_bytes;
@@ -39,6 +43,7 @@ static struct {
 	_Atomic uint32_t calls_to_skip;         /* the kernel has refused (locked memory): not again for a while */
 	_Atomic size_t used_peak;               /* bytes in use: the most of late, an eighth less with each tick */
 	_Atomic size_t taken_again_seen;        /* span_taken_again_units when we last looked */
+	_Atomic uint32_t density;               /* the part of what was purged that was there, in 1/DENSITY_ONE */
 	_Atomic size_t credit;                  /* bytes that may be kept besides, because they were needed again */
 	_Atomic size_t free_in_slabs;           /* as of the last sweep (block/sweep.h) */
 	_Atomic bool paused;                    /* a fork waits for the steps at work: no new one begins */
@@ -47,7 +52,8 @@ static struct {
 	_Atomic uint64_t purge_count;
 	_Atomic uint64_t longest_ns;
 	_Atomic bool has_background;            /* a thread calls purge_background */
-} purge = { .retain_bytes = 16 * MIB, .retain_share = 32, .retain_most = UINT64_MAX, .decay_ms = 1000 };
+} purge = { .retain_bytes = 16 * MIB, .retain_share = 32, .retain_most = UINT64_MAX, .decay_ms = 1000,
+	    .density = DENSITY_ONE };
 
 #define LOAD(field) atomic_load_explicit(&purge.field, memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&purge.field, value, memory_order_relaxed)
@@ -59,6 +65,7 @@ void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t re
 	STORE(retain_most, retain_most);
 	STORE(decay_ms, decay_ms);
 	STORE(credit, 0);
+	STORE(density, DENSITY_ONE);
 	STORE(taken_again_seen, span_taken_again_units());
 	STORE(next_tick_ms, 0);
 	STORE(aged_left, false);
@@ -100,8 +107,10 @@ size_t purge_retained_max(void)
 
 void purge_credit(size_t bytes)
 {
-	/* No more than has been in use of late: what a program's blocks that come and go can need. */
-	STORE(credit, min_size(LOAD(credit) + bytes * CREDIT_FACTOR, LOAD(used_peak)));
+	/* No more than has been in use of late: what a program's blocks that come and go can need. More address space if
+	 * large parts of it are never touched. */
+	size_t most = LOAD(used_peak) * DENSITY_ONE / LOAD(density);
+	STORE(credit, min_size(LOAD(credit) + bytes * CREDIT_FACTOR, most));
 }
 
 void purge_set_free_in_slabs(size_t bytes)
@@ -131,9 +140,16 @@ static void learn(bool ticked)
 		purge_credit((again - seen) * UNIT_BYTES);
 }
 
-/* Purges, and returns how many units' worth of memory seems to have been there, by the time that it took: of a large
- * block of which one page was touched one page will be faulted in again. mincore would tell exactly, but a sandbox
- * that was set up after the start may forbid it. */
+size_t purge_weigh(size_t units, uint64_t took_ns)
+{
+	size_t there = min_size(took_ns / PURGE_UNIT_NS, units);
+	size_t density = LOAD(density) - LOAD(density) / DENSITY_PURGES + there * DENSITY_ONE / units / DENSITY_PURGES;
+
+	STORE(density, (uint32_t)max_size(density, DENSITY_MIN));
+	return there;
+}
+
+/* Purges, and returns how many units' worth of memory seems to have been there. */
 static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 {
 	uint64_t start = os_now_ns();
@@ -142,7 +158,7 @@ static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 	uint64_t took = os_now_ns() - start;
 	if (took > LOAD(longest_ns))
 		STORE(longest_ns, took);
-	return *refused ? 0 : min_size(took / PURGE_UNIT_NS, bytes >> UNIT_LOG2);
+	return *refused ? 0 : purge_weigh(bytes >> UNIT_LOG2, took);
 }
 
 bool purge_before_release(void *address, size_t bytes)

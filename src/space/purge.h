@@ -27,6 +27,11 @@ void purge_credit(size_t bytes);
 /* What is free in slabs in use, for telling what is live. */
 void purge_set_free_in_slabs(size_t bytes);
 
+/* How many of the units that a purge dropped were there, by the time that it took: of a large block of which one page was
+ * touched one page will be faulted in again. mincore would tell exactly, but a sandbox that was set up after the start
+ * may forbid it. Learns: where little of what is free is there, the credit may be up to four times as large. */
+size_t purge_weigh(size_t units, uint64_t took_ns);
+
 /* Before a range is released: if it alone were more than may be retained, its memory goes first. True if it went. What
  * takes longer than a step is left to the thread that calls purge_background, if there is one. */
 bool purge_before_release(void *address, size_t bytes);

@@ -177,6 +177,36 @@ static void test_retained_max(void **state UNUSED)
 	assert_int_equal(purge_retained_max(), 0);
 }
 
+/* The credit is bounded by what has been in use, or by four times that where little of what is purged was there. */
+static void test_credit_follows_density(void **state UNUSED)
+{
+	struct span_range range;
+
+	configure(1 * MIB, HOUR_MS);
+	lock_take(&space_lock);
+	assert_true(span_take(64 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	purge_tick();
+	purge_credit(1024 * MIB);
+	size_t peak = purge_retained_max() - 1 * MIB;
+	assert_true(peak >= 64 * MIB);
+	assert_int_equal(purge_weigh(16, UINT64_MAX), 16);
+	purge_credit(1024 * MIB);
+	assert_in_range(purge_retained_max() - 1 * MIB, peak - peak / 16, peak + peak / 16);
+	for (size_t i = 0; i < 100; i++)
+		assert_int_equal(purge_weigh(1000, 0), 0);
+	purge_credit(1024 * MIB);
+	assert_in_range(purge_retained_max() - 1 * MIB, 4 * peak - peak / 16, 4 * peak + peak / 16);
+	for (size_t i = 0; i < 100; i++)
+		assert_int_equal(purge_weigh(1000, UINT64_MAX), 1000);
+	purge_credit(1);
+	assert_in_range(purge_retained_max() - 1 * MIB, peak - peak / 16, peak + peak / 16);
+	lock_take(&space_lock);
+	span_release(range.start, range.units, false);
+	lock_release(&space_lock);
+	configure(0, HOUR_MS);
+}
+
 /* A block that alone is more than may be retained goes before it is released, others stay. */
 static void test_before_release(void **state UNUSED)
 {
@@ -278,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_keeps),
 		cmocka_unit_test(test_retain),
 		cmocka_unit_test(test_retained_max),
+		cmocka_unit_test(test_credit_follows_density),
 		cmocka_unit_test(test_before_release),
 		cmocka_unit_test(test_no_decay_is_at_once),
 		cmocka_unit_test(test_use_stops_decay),
