@@ -85,6 +85,17 @@ QUARRY_EXPORT size_t quarry_good_size(size_t size);
  * Returns the number of bytes of resident memory that went back; 0 if none. Takes time in proportion to the heap. */
 QUARRY_EXPORT size_t quarry_trim(size_t keep_bytes);
 
+/* The same for parts of it, which may be added up. */
+enum quarry_purge {
+	QUARRY_PURGE_CACHED = 1,        /* free blocks that the calling thread keeps at hand, and those of ended threads, go
+	                                 * back to their slabs; slabs that become empty are free spans then */
+	QUARRY_PURGE_PAGES = 2,         /* free pages of slabs in use, whichever thread's */
+	QUARRY_PURGE_SPANS = 4,         /* free spans */
+	QUARRY_PURGE_ALL = 7,
+};
+/* As quarry_trim(0) does it for all. Returns 0 with errno EINVAL if flags are none, or others than these. */
+QUARRY_EXPORT size_t quarry_purge(unsigned flags);
+
 /* ---- Looking inside ---- */
 
 /* What an address is to Quarry. */

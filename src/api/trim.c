@@ -2,12 +2,13 @@
 #include "api/trim.h"
 
 #include "block/sweep.h"
+#include "quarry/quarry.h"
 #include "space/purge.h"
 #include "thread/life.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
 
-size_t trim_all(size_t keep_bytes)
+static void drop_cached(void)
 {
 	struct heap *heap = life_heap_if_any();
 
@@ -17,6 +18,17 @@ size_t trim_all(size_t keep_bytes)
 	}
 	shared_drop_all();
 	pool_tidy();
-	size_t dropped = sweep_all(SLAB_SWEEP_ALL, true);
-	return dropped + purge_all(keep_bytes);
+}
+
+size_t trim(unsigned flags, size_t keep_bytes)
+{
+	size_t dropped = 0;
+
+	if ((flags & QUARRY_PURGE_CACHED) != 0)
+		drop_cached();
+	if ((flags & QUARRY_PURGE_PAGES) != 0)
+		dropped += sweep_all(SLAB_SWEEP_ALL, true);
+	if ((flags & QUARRY_PURGE_SPANS) != 0)
+		dropped += purge_all(keep_bytes);
+	return dropped;
 }

@@ -1,10 +1,11 @@
-/* Giving everything back that can be reached: for quarry_trim and malloc_trim. */
+/* Giving everything back that can be reached: for quarry_trim, quarry_purge and malloc_trim. */
 #ifndef QUARRY_API_TRIM_H
 #define QUARRY_API_TRIM_H
 
 #include "base/compiler.h"
 
-/* Returns free memory except keep_bytes of it; how many bytes of resident memory went back. No lock held. */
-size_t trim_all(size_t keep_bytes);
+/* Returns the parts of free memory that the flags name (enum quarry_purge), of free spans all but keep_bytes; how many
+ * bytes of resident memory went back. No lock held. */
+size_t trim(unsigned flags, size_t keep_bytes);
 
 #endif

@@ -1,6 +1,7 @@
 /* Trimming: what it says went back is what went back, and nobody else notices. */
 #include "model/support.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -92,6 +93,43 @@ static void test_keeps_what_is_asked(void **state UNUSED)
 	assert_in_range(quarry_trim(0), 4 * MIB - 2 * UNIT_BYTES, 4 * MIB + UNIT_BYTES);
 }
 
+/* Each part alone returns its own, and nothing else. */
+static void test_purge_in_parts(void **state UNUSED)
+{
+	static void *blocks[BLOCK_COUNT];
+	static const unsigned wrong[] = { 0, 8, 15, ~0u };
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		errno = 0;
+		assert_int_equal(quarry_purge(wrong[i]), 0);
+		assert_int_equal(errno, EINVAL);
+	}
+	quarry_trim(0);
+	fill(blocks, BLOCK_COUNT, 1000);
+	for (size_t i = 0; i < BLOCK_COUNT; i++)
+		if (i % 128 != 0)
+			quarry_free(blocks[i]);
+	void *large = quarry_malloc(2 * MIB);
+	memset(large, 1, 2 * MIB);
+	quarry_free(large);
+	errno = 0;
+	size_t full = resident();
+	assert_int_equal(quarry_purge(QUARRY_PURGE_CACHED), 0);
+	assert_int_equal(resident(), full);
+	size_t said = quarry_purge(QUARRY_PURGE_PAGES);
+	assert_int_equal(said, full - resident());
+	assert_true(said > MIB);
+	assert_int_equal(quarry_purge(QUARRY_PURGE_PAGES | QUARRY_PURGE_CACHED), 0);
+	full = resident();
+	said = quarry_purge(QUARRY_PURGE_SPANS);
+	assert_int_equal(said, full - resident());
+	assert_true(said >= 2 * MIB);
+	assert_int_equal(quarry_purge(QUARRY_PURGE_ALL), 0);
+	assert_int_equal(errno, 0);
+	for (size_t i = 0; i < BLOCK_COUNT; i += 128)
+		quarry_free(blocks[i]);
+}
+
 /* A page that went back is zero to calloc and usable to malloc. */
 static void test_dropped_pages_come_back(void **state UNUSED)
 {
@@ -164,6 +202,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_to_give),
 		cmocka_unit_test(test_tells_the_truth),
 		cmocka_unit_test(test_keeps_what_is_asked),
+		cmocka_unit_test(test_purge_in_parts),
 		cmocka_unit_test(test_dropped_pages_come_back),
 		cmocka_unit_test(test_nobody_notices),
 	};
