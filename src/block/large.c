@@ -6,6 +6,8 @@
  * exactly `base` a block's start; the other units show span_nobody. */
 #include "block/large.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "base/memcheck.h"
 #include "os/os.h"
@@ -28,10 +30,19 @@ static struct span *retired;            /* under space_lock */
 static size_t colour_counter;           /* under space_lock */
 static _Atomic uint64_t moved_bytes;
 
-/* Each block that was moved is a VMA of its own, and splits another: with more than this many, further ones are copied.
- * vm.max_map_count is 65,530 and belongs to the program as well. */
-#define MOVED_MAX 4096
-static _Atomic uint32_t moved_count;
+/* What was moved is a mapping of its own until it is freed, and splits another: vm.max_map_count is 65,530 and belongs to
+ * the program as well. So many are anybody's; from there on a mapping must be worth more the more there are, twice as
+ * many bytes with each so many: with mappings of up to 32 MiB there are at most 88, of up to 1 TiB 208. A block that is a
+ * large part of all that is in use is moved all the same: there are few such at a time. */
+#define MAPPINGS_FREE 32
+#define MAPPINGS_PER_DOUBLING 8
+#define MAPPING_BYTES_MIN (256 * KIB)
+#define LARGE_PART_FRACTION 32
+#define MAPPINGS_MAX 512
+static _Atomic size_t moved_mappings;
+/* What a block has grown in place since it was moved is copied if it is no more than this part of it: moved, it would be
+ * one mapping more. */
+#define COPIED_FRACTION 8
 
 static struct span *header_take(void)
 {
@@ -100,7 +111,7 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 	large->ledger = &large->large_state;
 	large->first_index = 0;
 	large->end_index = 1;
-	large->moved = false;
+	large->moved.units = large->moved.mappings = 0;
 	large->kind = SPAN_LARGE;
 	atomic_store_explicit(&large->owner, OWNER_NONE, memory_order_relaxed);
 	return large;
@@ -189,9 +200,8 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 void large_release(struct span *large)
 {
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	units_release(large->start, large->units, 1, large->moved);
-	if (large->moved)
-		atomic_fetch_sub_explicit(&moved_count, 1, memory_order_relaxed);
+	units_release(large->start, large->units, 1, large->moved.units > 0);
+	atomic_fetch_sub_explicit(&moved_mappings, large->moved.mappings, memory_order_relaxed);
 	lock_take(&space_lock);
 	header_retire(large);
 	lock_release(&space_lock);
@@ -203,13 +213,15 @@ static void shrink(struct span *large, size_t bytes)
 	size_t usable = ROUND_UP(max_size(bytes, 1), os_page_bytes());
 	size_t keep = UNIT_COUNT(large->base + usable - large->start);
 	size_t tail_units = large->units - keep;
+	bool moved = large->moved.units > keep;
 
 	lock_take(&space_lock);
 	large->large_bytes = usable;
 	large->units = keep;
+	large->moved.units = min_size(large->moved.units, keep);
 	lock_release(&space_lock);
 	if (tail_units > 0)
-		units_release(large->start + keep * UNIT_BYTES, tail_units, 0, large->moved);
+		units_release(large->start + keep * UNIT_BYTES, tail_units, 0, moved);
 }
 
 bool large_resize_in_place(struct span *large, size_t bytes)
@@ -242,16 +254,72 @@ bool large_resize_in_place(struct span *large, size_t bytes)
 	return fits;
 }
 
+/* How a block is moved: so many of its first units by mremap, into so many mappings, the others by copying them. */
+struct move {
+	size_t units;
+	size_t mappings;
+};
+
+static bool is_worth_mappings(const struct span *large, struct move move)
+{
+	size_t total = atomic_load_explicit(&moved_mappings, memory_order_relaxed) - large->moved.mappings + move.mappings;
+
+	if (total <= MAPPINGS_FREE ||
+	    (total <= MAPPINGS_MAX && large->units >= span_used_units() / LARGE_PART_FRACTION))
+		return true;
+	size_t doublings = (total - MAPPINGS_FREE - 1) / MAPPINGS_PER_DOUBLING + 1;
+	return doublings < 32 && move.units * UNIT_BYTES / move.mappings >> doublings >= MAPPING_BYTES_MIN;
+}
+
+/* False if the block is better copied whole. */
+static bool move_choose(const struct span *large, struct move *move)
+{
+	size_t rest = large->units - large->moved.units;
+
+	*move = (struct move){ large->units, large->moved.mappings + (rest > 0) };
+	if (rest > large->units / COPIED_FRACTION && is_worth_mappings(large, *move))
+		return true;
+	if (rest > large->units / 2)
+		return false;
+	*move = (struct move){ large->moved.units, large->moved.mappings };
+	return is_worth_mappings(large, *move);
+}
+
+/* Gives back the span that a block was moved from. */
+static void source_release(struct span *large, struct move move)
+{
+	/* What was moved from it is zero now; what had itself been moved needs its place in the region's mapping back. */
+	bool dirty = large->moved.units > 0 && os_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) != 0;
+
+	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
+	lock_take(&space_lock);
+	span_release_mapped(large->start, move.units, 1, dirty);
+	if (large->units > move.units)
+		span_release_mapped(large->start + move.units * UNIT_BYTES, large->units - move.units, 0, true);
+	header_retire(large);
+	lock_release(&space_lock);
+}
+
+static void copy_rest(const struct span *from, const struct span *to, size_t moved_bytes)
+{
+	size_t bytes = from->base - from->start + from->large_bytes;
+
+	if (bytes <= moved_bytes)
+		return;
+	memcheck_writable((char *)to->start + moved_bytes, bytes - moved_bytes);
+	memcpy((char *)to->start + moved_bytes, (char *)from->start + moved_bytes, bytes - moved_bytes);
+}
+
 void *large_move(struct span *large, size_t bytes)
 {
 	size_t colour = large->base - large->start;
-	size_t moving = large->units * UNIT_BYTES;
 	struct span_range range;
+	struct move move;
 
-	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES ||
-	    atomic_load_explicit(&moved_count, memory_order_relaxed) >= MOVED_MAX)
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES || !move_choose(large, &move))
 		return NULL;
 	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
+	size_t moving = move.units * UNIT_BYTES;
 	lock_take(&space_lock);
 	struct span *target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
 	if (target != NULL)
@@ -269,22 +337,15 @@ void *large_move(struct span *large, size_t bytes)
 		lock_release(&space_lock);
 		return NULL;
 	}
-	atomic_fetch_add_explicit(&moved_count, 1, memory_order_relaxed);
+	copy_rest(large, target, moving);
+	atomic_fetch_add_explicit(&moved_mappings, move.mappings - large->moved.mappings, memory_order_relaxed);
 	lock_take(&space_lock);
-	target->moved = true;
+	target->moved.units = move.units;
+	target->moved.mappings = move.mappings;
 	void *block = publish(target);
 	lock_release(&space_lock);
 	atomic_fetch_add_explicit(&moved_bytes, moving, memory_order_relaxed);
-
-	/* The whole source span is zero now; one that had itself been moved needs its place in the region's VMA back. */
-	bool dirty = large->moved && os_remap_fresh((void *)large->start, moving) != 0;
-	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	lock_take(&space_lock);
-	if (large->moved)
-		atomic_fetch_sub_explicit(&moved_count, 1, memory_order_relaxed);
-	span_release_mapped(large->start, large->units, 1, dirty);
-	header_retire(large);
-	lock_release(&space_lock);
+	source_release(large, move);
 	return block;
 }
 

@@ -50,7 +50,6 @@ struct span {
 	uint8_t kind;                   /* enum span_kind */
 	uint8_t class_index;            /* slab */
 	bool born_zero;                 /* slab: its memory was zero when it was made */
-	bool moved;                     /* large: its pages came by mremap, a VMA of their own */
 	/* slab: owner's, or whoever has the owner's lock. */
 	uint16_t free_count;            /* lower bound of FREE bytes */
 	uint16_t cursor;                /* no known FREE byte below this index */
@@ -76,6 +75,10 @@ struct span {
 			struct span *left;  /* free: tree by (units, start) */
 			struct span *right;
 		} tree;
+		struct {
+			size_t units;       /* large: so many of its first units came by mremap, and are */
+			size_t mappings;    /* so many mappings of their own */
+		} moved;
 	};
 	union {
 		size_t large_bytes;     /* large: usable bytes */
