@@ -137,7 +137,7 @@ struct quarry_stats {
 	uint64_t slab_count;
 	uint64_t large_span_bytes;  /* address space of the spans of large blocks */
 	uint64_t dirty_bytes;       /* free spans whose memory has not gone back */
-	uint64_t clean_bytes;       /* free spans without memory */
+	uint64_t clean_bytes;       /* free spans without memory, committed */
 	uint64_t metadata_bytes;    /* handed out by the metadata allocator: headers, ledgers, heaps, magazines */
 	uint64_t page_map_bytes;    /* readable and writable part of the page maps */
 	uint64_t committed_bytes;   /* readable and writable part of the regions */
@@ -153,6 +153,7 @@ struct quarry_stats {
 	uint64_t sweep_count;       /* completed sweeps over all slabs, since the start */
 	uint64_t retained_max_bytes;/* how much free memory may stay resident now: retain, retain_percent, what was learnt */
 	uint64_t longest_purge_ns;  /* the longest call that gave back, since the start */
+	uint64_t uncommitted_bytes; /* free spans that were committed and are not now: neither memory nor commit charge */
 };
 
 /* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are

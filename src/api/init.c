@@ -52,6 +52,7 @@ void init_once(void)
 		options_read(&sealed.options);
 		purge_configure(sealed.options.retain, sealed.options.retain_percent, sealed.options.retain_max,
 		                sealed.options.decay_ms);
+		purge_set_uncommit(os_data_limit() != UINT64_MAX || os_overcommit_is_strict());
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms);
 		life_init();

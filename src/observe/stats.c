@@ -11,6 +11,7 @@
 #include "observe/walk.h"
 #include "space/meta.h"
 #include "space/purge.h"
+#include "space/region.h"
 #include "space/span.h"
 #include "thread/pool.h"
 
@@ -84,8 +85,10 @@ static void count_regions(struct quarry_stats *stats)
 		stats->committed_bytes += atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
 		stats->reserved_bytes += region->reserved_bytes;
 	}
+	stats->uncommitted_bytes = region_uncommitted_units() * UNIT_BYTES;
+	stats->committed_bytes -= stats->uncommitted_bytes;
 	stats->dirty_bytes = span_dirty_units() * UNIT_BYTES;
-	stats->clean_bytes = span_clean_units() * UNIT_BYTES;
+	stats->clean_bytes = span_clean_units() * UNIT_BYTES - stats->uncommitted_bytes;
 	stats->metadata_bytes = meta_used_bytes();
 	lock_release(&space_lock);
 }
@@ -147,7 +150,7 @@ static const struct {
 	FIELD(page_map_bytes),   FIELD(committed_bytes),   FIELD(reserved_bytes),     FIELD(region_count),
 	FIELD(heap_count),       FIELD(heap_pooled_count), FIELD(purged_bytes),       FIELD(purge_count),
 	FIELD(moved_bytes),      FIELD(slab_away_bytes),   FIELD(refaulted_bytes),    FIELD(sweep_count),
-	FIELD(retained_max_bytes), FIELD(longest_purge_ns),
+	FIELD(retained_max_bytes), FIELD(longest_purge_ns), FIELD(uncommitted_bytes),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -206,6 +209,7 @@ void stats_print(void)
 	text_format(&text, "quarry:   free and dirty   %z\n", stats.dirty_bytes);
 	text_format(&text, "quarry:   free and clean   %z\n", stats.clean_bytes);
 	text_format(&text, "quarry:   committed        %z\n", stats.committed_bytes);
+	text_format(&text, "quarry:   uncommitted      %z that was\n", stats.uncommitted_bytes);
 	text_format(&text, "quarry:   reserved         %z in %u regions\n", stats.reserved_bytes, stats.region_count);
 	text_format(&text, "quarry:   metadata         %z, and %z of page maps\n", stats.metadata_bytes,
 	            stats.page_map_bytes);

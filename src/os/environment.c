@@ -52,13 +52,23 @@ uint64_t os_memory_bytes(void)
 	return (uint64_t)info.totalram * info.mem_unit;
 }
 
-uint64_t os_address_space_limit(void)
+static uint64_t limit_of(int resource)
 {
 	struct rlimit limit;
 
-	if (syscall_failed(SYSCALL4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit)) || limit.rlim_cur == RLIM_INFINITY)
+	if (syscall_failed(SYSCALL4(SYS_prlimit64, 0, resource, NULL, &limit)) || limit.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
 	return limit.rlim_cur;
+}
+
+uint64_t os_address_space_limit(void)
+{
+	return limit_of(RLIMIT_AS);
+}
+
+uint64_t os_data_limit(void)
+{
+	return limit_of(RLIMIT_DATA);
 }
 
 static uint64_t clock_ns(clockid_t clock)

@@ -41,9 +41,37 @@ void *os_reserve(size_t bytes)
 	return syscall_failed(result) ? NULL : (void *)result;
 }
 
+/* Far more than could be charged, at most a quarter of the smallest address space of a 64-bit machine. */
+#define STRICT_PROBE_MULTIPLE 64
+#define STRICT_PROBE_BYTES_MAX ((size_t)32 << 40)
+
+bool os_overcommit_is_strict(void)
+{
+	size_t bytes = ROUND_DOWN(min_size(os_memory_bytes(), STRICT_PROBE_BYTES_MAX / STRICT_PROBE_MULTIPLE) *
+	                                  STRICT_PROBE_MULTIPLE, os_page_bytes());
+	/* MAP_NORESERVE saves the charge in every mode but this one. */
+	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (syscall_failed(result))
+		return true;
+	os_unmap((void *)result, bytes);
+	return false;
+}
+
 int os_commit(void *address, size_t bytes)
 {
 	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
+}
+
+int os_uncommit(void *address, size_t bytes)
+{
+	int error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+
+	if (error != 0)
+		return error;
+	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	return syscall_failed(result) ? (int)result : 0;
 }
 
 int os_protect_none(void *address, size_t bytes)

@@ -20,8 +20,14 @@ size_t os_page_bytes(void);
  * is to be charged, so that the kernel's refusal of what can't ever be had (overcommit_memory 0: more than memory and
  * swap at once) comes as ENOMEM here and not as the OOM killer later. NULL if the kernel refuses. */
 void *os_reserve(size_t bytes);
+/* Whether all that is committed counts, used or not (vm.overcommit_memory is 2); true too where address space is short. */
+bool os_overcommit_is_strict(void);
 /* Makes part of a reservation readable and writable. */
 int os_commit(void *address, size_t bytes);
+/* Puts a reservation in place of what is mapped there: inaccessible, without memory, and, what neither purging nor
+ * protecting does, without commit charge. On -ENOMEM the range may be unmapped: os_commit fails then. -EINVAL: somebody
+ * has locked it, and new memory would not be locked. */
+int os_uncommit(void *address, size_t bytes);
 /* Makes memory inaccessible (a guard page); it keeps what it holds. */
 int os_protect_none(void *address, size_t bytes);
 int os_protect_read(void *address, size_t bytes);
@@ -51,6 +57,8 @@ bool os_is_secure(void);
 uint64_t os_memory_bytes(void);
 /* RLIMIT_AS, UINT64_MAX if none. */
 uint64_t os_address_space_limit(void);
+/* RLIMIT_DATA, which counts all that is committed, UINT64_MAX if none. */
+uint64_t os_data_limit(void);
 /* Milliseconds of a clock that never goes back; coarse (some ms) and cheap. */
 uint64_t os_now_ms(void);
 

@@ -4,11 +4,13 @@
  * for half to one decay_ms), and what is dirty now is marked as aged. Allocation clears the marks. */
 #include "space/purge.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "base/bits.h"
 #include "base/check.h"
 #include "os/os.h"
+#include "space/region.h"
 #include "space/span.h"
 
 /* Dropping 4 MiB that are there takes 0.5 to 1 ms. */
@@ -16,6 +18,8 @@
 #define PURGE_STEP_RUNS 32
 #define TICKS_PER_DECAY 2
 #define SHARE_LOG2 7
+/* Mapping anew takes a microsecond for each MiB of which page tables are left. */
+#define UNCOMMIT_STEP_UNITS ((64 * MIB) >> UNIT_LOG2)
 /* Slow paths between two looks at the clock. */
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
@@ -52,6 +56,8 @@ static struct {
 	_Atomic uint64_t purge_count;
 	_Atomic uint64_t longest_ns;
 	_Atomic bool has_background;            /* a thread calls purge_background */
+	_Atomic bool uncommits_at_once;         /* what was given back is, not only what has decayed */
+	_Atomic bool uncommit_due;              /* there may be something to uncommit */
 } purge = { .retain_bytes = 16 * MIB, .retain_share = 32, .retain_most = UINT64_MAX, .decay_ms = 1000,
 	    .density = DENSITY_ONE };
 
@@ -69,6 +75,12 @@ void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t re
 	STORE(taken_again_seen, span_taken_again_units());
 	STORE(next_tick_ms, 0);
 	STORE(aged_left, false);
+}
+
+void purge_set_uncommit(bool at_once)
+{
+	STORE(uncommits_at_once, at_once);
+	region_expect_limits(at_once);
 }
 
 void purge_set_retain(uint64_t retain_bytes)
@@ -176,6 +188,8 @@ bool purge_before_release(void *address, size_t bytes)
 	lock_take(&space_lock);
 	span_note_given_back(units);
 	lock_release(&space_lock);
+	if (LOAD(uncommits_at_once))
+		STORE(uncommit_due, true);
 	return true;
 }
 
@@ -216,7 +230,36 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	lock_release(&space_lock);
 	if (resident != NULL)
 		*resident += was_there;
+	if (purged > 0 && LOAD(uncommits_at_once))
+		STORE(uncommit_due, true);
 	return purged;
+}
+
+/* Takes pieces of clean units out of the free spans, uncommits them without a lock, puts them back. False if there was
+ * nothing to take or the kernel refused. */
+static bool uncommit_step(void)
+{
+	struct span_range range;
+
+	lock_take(&space_lock);
+	bool found = !LOAD(paused) && span_take_clean(UNCOMMIT_STEP_UNITS, &range);
+	STORE(in_flight, LOAD(in_flight) + found);
+	lock_release(&space_lock);
+	if (!found)
+		return false;
+	size_t bytes = range.units * UNIT_BYTES;
+	int error = os_uncommit((void *)range.start, bytes);
+	/* Refused before anything was changed (as when there are too many mappings), or after that: what may be unmapped
+	 * counts as uncommitted, so that nobody gets it. */
+	bool uncommitted = error == 0 || (error == -ENOMEM && os_commit((void *)range.start, bytes) != 0);
+	lock_take(&space_lock);
+	struct region *region = region_of((void *)range.start);
+	if (uncommitted)
+		region_note_uncommitted(region, region_unit(region, range.start), range.units);
+	span_release_mapped(range.start, range.units, 0, false);
+	STORE(in_flight, LOAD(in_flight) - (LOAD(in_flight) > 0));
+	lock_release(&space_lock);
+	return error == 0;
 }
 
 static size_t dirty_bytes(void)
@@ -238,6 +281,7 @@ static bool tick_is_due(uint64_t now)
 static void age(void)
 {
 	STORE(aged_left, false);
+	STORE(uncommit_due, true);
 	lock_take(&space_lock);
 	span_age();
 	lock_release(&space_lock);
@@ -248,8 +292,13 @@ void purge_tick(void)
 	size_t dirty = dirty_bytes();
 
 	learn(false);
-	if (dirty == 0)
+	if (UNLIKELY(LOAD(uncommit_due)) && !uncommit_step())
+		STORE(uncommit_due, false);
+	if (dirty == 0) {
+		if (UNLIKELY(LOAD(aged_left)))
+			age();
 		return;
+	}
 	uint32_t skip = LOAD(calls_to_skip);
 	if (UNLIKELY(skip > 0)) {
 		STORE(calls_to_skip, skip - 1);
@@ -281,10 +330,18 @@ void purge_set_background(bool there_is)
 	STORE(has_background, there_is);
 }
 
+static void uncommit_what_is_due(void)
+{
+	while (LOAD(uncommit_due))
+		if (!uncommit_step())
+			STORE(uncommit_due, false);
+}
+
 void purge_background(void)
 {
 	size_t dirty;
 
+	uncommit_what_is_due();
 	if (dirty_bytes() == 0)
 		return;
 	STORE(calls_to_skip, 0);
@@ -297,6 +354,7 @@ void purge_background(void)
 	while (purge_step(true, NULL, PURGE_STEP_BYTES) > 0)
 		;
 	age();
+	uncommit_what_is_due();
 }
 
 bool purge_is_in_flight(void)
@@ -314,19 +372,21 @@ void purge_fork_child(void)
 {
 	STORE(in_flight, 0);
 	STORE(paused, false);
+	region_fork_child();
 }
 
 size_t purge_all(size_t keep_bytes)
 {
 	size_t resident = 0;
 
-	for (;;) {
-		size_t dirty = dirty_bytes();
-		if (dirty <= keep_bytes)
-			return resident;
+	size_t dirty;
+
+	while ((dirty = dirty_bytes()) > keep_bytes)
 		if (purge_step(false, &resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES)) == 0)
-			return resident;
-	}
+			break;
+	while (uncommit_step())
+		;
+	return resident;
 }
 
 struct purge_figures purge_figures(void)

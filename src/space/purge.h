@@ -15,6 +15,8 @@ struct purge_figures {
 /* Before the second thread exists. */
 void purge_configure(uint64_t retain_bytes, uint64_t retain_percent, uint64_t retain_most, uint64_t decay_ms);
 void purge_set_retain(uint64_t retain_bytes);
+/* Whole pieces of what was given back are uncommitted too (region.h): when the decay's time is over, or at once. */
+void purge_set_uncommit(bool at_once);
 
 /* How many bytes of free memory may stay resident: the larger of `retain` and retain_percent of what is live, and a
  * credit besides, for memory that was needed again soon after it had been given back. The credit halves in some three
@@ -39,7 +41,7 @@ bool purge_before_release(void *address, size_t bytes);
 /* A slow path passes by: does what is due, at most one step. Cheap when nothing is. */
 void purge_tick(void);
 
-/* Gives back all but keep_bytes of the free spans' memory; returns the bytes of resident memory that went back. */
+/* Gives back all but keep_bytes of the free spans' memory, and uncommits what is free in whole pieces; returns the bytes of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
 
 /* All that is due, for a thread that has nothing else to do: what is above purge_retained_max, and what has aged. */

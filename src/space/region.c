@@ -16,8 +16,15 @@
 #define LIMITED_BYTES_MIN (2 * MIB)
 /* The metadata of a region full of the smallest blocks is a fifteenth of it. */
 #define META_FRACTION 12
-/* Commit steps: an eighth of what is committed, within these bounds. */
+/* Commit steps: this part of what is committed, within these bounds. What is committed and was never touched counts under
+ * a limit, and lengthens a core file. */
+#define COMMIT_FRACTION 32
 #define COMMIT_BYTES_MIN (1 * MIB)
+/* What was uncommitted is committed again in aligned steps of so many units. */
+#define COMMIT_AGAIN_UNITS ((8 * MIB) >> UNIT_LOG2)
+/* Each run of uncommitted units is a mapping and splits another. */
+#define UNCOMMITTED_RUNS_MAX 16
+#define UNCOMMITTED_RUNS_MAX_LIMITED 64
 #define COMMIT_BYTES_MAX (64 * MIB)
 /* Whole page-table pages, and huge pages where somebody wants them. */
 #define REGION_ALIGNMENT (2 * MIB)
@@ -134,8 +141,11 @@ static size_t reserve_bytes_wanted(size_t needed_bytes)
 	return ROUND_UP(max_size(wanted, needed_bytes), UNIT_BYTES);
 }
 
+/* dirty, aged, uncommitted */
+#define BIT_MAPS 3
+
 struct layout {
-	size_t bits_bytes;              /* both bit maps */
+	size_t bits_bytes;              /* all bit maps */
 	size_t page_map_bytes;
 	size_t meta_bytes;
 	size_t alignment;
@@ -148,7 +158,7 @@ static struct layout layout_of(size_t region_bytes)
 	size_t units = region_bytes >> UNIT_LOG2;
 	struct layout layout;
 
-	layout.bits_bytes = ROUND_UP(2 * ROUND_UP(units, WORD_BITS) / 8, page);
+	layout.bits_bytes = ROUND_UP(BIT_MAPS * ROUND_UP(units, WORD_BITS) / 8, page);
 	layout.page_map_bytes = ROUND_UP(units * sizeof(uintptr_t), page);
 	layout.meta_bytes = ROUND_UP(region_bytes / META_FRACTION + 16 * page, page);
 	layout.alignment = region_bytes >= 8 * REGION_ALIGNMENT ? REGION_ALIGNMENT : UNIT_BYTES;
@@ -191,7 +201,9 @@ static struct region *region_reserve(size_t needed_bytes)
 	region->reservation = (uintptr_t)memory;
 	region->reservation_bytes = layout.total;
 	region->dirty = (uint64_t *)bits;
-	region->aged = region->dirty + ROUND_UP(bytes >> UNIT_LOG2, WORD_BITS) / WORD_BITS;
+	size_t words = ROUND_UP(bytes >> UNIT_LOG2, WORD_BITS) / WORD_BITS;
+	region->aged = region->dirty + words;
+	region->uncommitted = region->aged + words;
 	region->page_map = (_Atomic uintptr_t *)(bits + layout.bits_bytes);
 	region->page_map_bytes = map_step;
 	region->base = ROUND_UP((uintptr_t)meta + layout.meta_bytes + page, layout.alignment);
@@ -231,7 +243,7 @@ static bool region_extend(struct region *region, size_t units, uintptr_t *start,
 {
 	size_t committed = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed);
 	size_t needed = units * UNIT_BYTES;
-	size_t step = max_size(COMMIT_BYTES_MIN, min_size(committed / 8, COMMIT_BYTES_MAX));
+	size_t step = max_size(COMMIT_BYTES_MIN, min_size(committed / COMMIT_FRACTION, COMMIT_BYTES_MAX));
 
 	step = min_size(max_size(ROUND_DOWN(step, UNIT_BYTES), needed), region->reserved_bytes - committed);
 	if (!region_commit(region, step)) {
@@ -242,6 +254,97 @@ static bool region_extend(struct region *region, size_t units, uintptr_t *start,
 	*start = region->base + committed;
 	*new_units = step >> UNIT_LOG2;
 	return true;
+}
+
+/* ---- Uncommitting ---- */
+
+/* Under space_lock. */
+static struct {
+	size_t units;
+	size_t runs;                    /* of them; in a fork's child more, an upper bound */
+	size_t runs_max;
+	bool in_child;
+} uncommitted = { .runs_max = UNCOMMITTED_RUNS_MAX };
+
+void region_expect_limits(bool limited)
+{
+	uncommitted.runs_max = limited ? UNCOMMITTED_RUNS_MAX_LIMITED : UNCOMMITTED_RUNS_MAX;
+}
+
+size_t region_uncommitted_units(void)
+{
+	return uncommitted.units;
+}
+
+static bool is_uncommitted(const struct region *region, size_t unit)
+{
+	return unit < region->reserved_bytes >> UNIT_LOG2 &&
+	       (region->uncommitted[unit / WORD_BITS] >> unit % WORD_BITS & 1) != 0;
+}
+
+/* How many runs of uncommitted units end just before the units, or begin just behind them. */
+static size_t runs_beside(const struct region *region, size_t first, size_t count)
+{
+	return (size_t)(first > 0 && is_uncommitted(region, first - 1)) + is_uncommitted(region, first + count);
+}
+
+bool region_may_uncommit(const struct region *region, size_t first, size_t count)
+{
+	DCHECK(lock_is_held(&space_lock));
+	return uncommitted.runs < uncommitted.runs_max || runs_beside(region, first, count) > 0;
+}
+
+void region_note_uncommitted(struct region *region, size_t first, size_t count)
+{
+	DCHECK(lock_is_held(&space_lock));
+	uncommitted.runs = uncommitted.runs + 1 - runs_beside(region, first, count);
+	uncommitted.units += count;
+	region_bits_set(region->uncommitted, first, count);
+}
+
+static bool commit_run(struct region *region, size_t first, size_t count)
+{
+	if (os_commit((char *)region->base + first * UNIT_BYTES, count * UNIT_BYTES) != 0)
+		return false;
+	/* What was one run is none, one or two. A child's memory has a history (anon_vma) that new memory lacks, so there
+	 * the mapping stays, and is never forgotten. */
+	uncommitted.runs += runs_beside(region, first, count) + uncommitted.in_child - 1;
+	uncommitted.units -= count;
+	region_bits_clear(region->uncommitted, first, count);
+	return true;
+}
+
+bool region_commit_again(struct region *region, size_t first, size_t count)
+{
+	size_t end = first + count;
+	size_t far_end = min_size(ROUND_UP(end, COMMIT_AGAIN_UNITS), region->reserved_bytes >> UNIT_LOG2);
+	size_t length;
+
+	DCHECK(lock_is_held(&space_lock));
+	if (uncommitted.units == 0)
+		return true;
+	for (size_t unit = first;; unit += length) {
+		unit = region_bits_run(region->uncommitted, unit, end, true, &length);
+		if (unit == end)
+			return true;
+		/* With too many runs none is cut in two. */
+		bool whole = uncommitted.runs >= uncommitted.runs_max;
+		size_t low = whole ? 0 : ROUND_DOWN(unit, COMMIT_AGAIN_UNITS);
+		size_t from = unit;
+		while (from > low && is_uncommitted(region, from - 1))
+			from--;
+		size_t to = unit + length < end ? unit + length : bits_find(region->uncommitted, unit, far_end, false);
+		if (commit_run(region, from, to - from))
+			continue;
+		from = whole ? from : unit;
+		if (!commit_run(region, from, unit + length - from))
+			return false;
+	}
+}
+
+void region_fork_child(void)
+{
+	uncommitted.in_child = true;
 }
 
 static bool has_room(const struct region *region, size_t bytes)

@@ -3,6 +3,9 @@
  *   reservation:  | guard | unit bits | page map ..... | guard | metadata arena ..... | guard | region ............... |
  *   region:       | unit 0 | unit 1 | ...  committed (readable, writable) ... | ... reserved (PROT_NONE) ............. |
  *
+ * Free units of the committed part may have been uncommitted: they are PROT_NONE as the reserved part is, and nobody gets
+ * one before it is committed again.
+ *
  * The page map has one entry per unit: the distance in bytes from span_nobody to the unit's descriptor. 0, what fresh
  * memory holds, is span_nobody itself, whose multiplier 0 fails every block-start test: any address in the committed
  * part of a region may be looked up at any time, without a lock.
@@ -96,11 +99,13 @@ HIDDEN extern struct span span_nobody;
 /* A reserved piece of address space. All fields but committed_bytes are immutable once it is in the list. */
 struct region {
 	uintptr_t base;                  /* multiple of UNIT_BYTES */
-	_Atomic size_t committed_bytes;  /* from base on; written under space_lock, only grows */
+	_Atomic size_t committed_bytes;  /* from base on; written under space_lock, only grows: `uncommitted` says what of it
+	                                    is inaccessible again */
 	_Atomic uintptr_t *page_map;
 	size_t reserved_bytes;
 	uint64_t *dirty;                 /* a bit per unit: free, and its memory may not be zero */
 	uint64_t *aged;                  /* a bit per unit: was dirty at the last tick already */
+	uint64_t *uncommitted;           /* a bit per unit: free, and inaccessible until it is committed again */
 	size_t page_map_bytes;           /* committed part */
 	uintptr_t reservation;           /* whole, with page map and metadata */
 	size_t reservation_bytes;

@@ -243,15 +243,61 @@ static void note_taken(const struct span_range *range)
 	total_add(&spans.taken_again_units, again);
 }
 
+/* What of the units is uncommitted is not after this; false if the kernel refuses. */
+static bool commit_again(uintptr_t start, size_t units)
+{
+	struct region *region = region_of((void *)start);
+
+	return region_commit_again(region, region_unit(region, start), units);
+}
+
 static bool take_from(struct span *span, size_t units, size_t alignment, struct span_range *range)
 {
 	uintptr_t start = span != NULL ? aligned_start(span, units, alignment) : 0;
 
-	if (start == 0)
+	if (start == 0 || !commit_again(start, units))
 		return false;
 	free_cut(span, start, units, range);
 	note_taken(range);
 	return true;
+}
+
+/* The smallest span of the tree with that many committed units; stores where they are. Of all spans that are large
+ * enough, one after the other: for when the kernel has refused to commit more. */
+static struct span *tree_committed_fit(struct span *root, size_t units, size_t alignment, uintptr_t *start)
+{
+	struct span *found;
+
+	if (root == NULL)
+		return NULL;
+	if (root->units < units)
+		return tree_committed_fit(root->tree.right, units, alignment, start);
+	if ((found = tree_committed_fit(root->tree.left, units, alignment, start)) != NULL)
+		return found;
+	struct region *region = region_of((void *)root->start);
+	size_t end = region_unit(region, root->start) + root->units;
+	size_t length;
+	for (size_t unit = end - root->units; unit < end; unit += length) {
+		unit = region_bits_run(region->uncommitted, unit, end, false, &length);
+		*start = ROUND_UP(region->base + unit * UNIT_BYTES, alignment);
+		if (region_unit(region, *start) + units <= unit + length)
+			return root;
+	}
+	return tree_committed_fit(root->tree.right, units, alignment, start);
+}
+
+static bool take_committed(size_t units, size_t alignment, struct span_range *range)
+{
+	uintptr_t start;
+	struct span *span = NULL;
+
+	if (region_uncommitted_units() > 0 &&
+	    ((span = tree_committed_fit(spans.dirty, units, alignment, &start)) != NULL ||
+	     (span = tree_committed_fit(spans.clean, units, alignment, &start)) != NULL)) {
+		free_cut(span, start, units, range);
+		note_taken(range);
+	}
+	return span != NULL;
 }
 
 void span_note_given_back(size_t units)
@@ -282,7 +328,8 @@ bool span_take(size_t units, size_t alignment, struct span_range *range)
 	if (take_from(tree_best_fit(spans.dirty, units), units, alignment, range) ||
 	    take_from(tree_best_fit(spans.clean, units), units, alignment, range) ||
 	    take_from(tree_best_fit(spans.dirty, padded), units, alignment, range) ||
-	    take_from(tree_best_fit(spans.clean, padded), units, alignment, range))
+	    take_from(tree_best_fit(spans.clean, padded), units, alignment, range) ||
+	    take_committed(units, alignment, range))
 		return true;
 
 	struct region *region;
@@ -292,7 +339,8 @@ bool span_take(size_t units, size_t alignment, struct span_range *range)
 		return false;
 	free_add(region, start, new_units, false);
 	return take_from(tree_best_fit(spans.clean, padded), units, alignment, range) ||
-	       take_from(tree_best_fit(spans.dirty, padded), units, alignment, range);
+	       take_from(tree_best_fit(spans.dirty, padded), units, alignment, range) ||
+	       take_committed(units, alignment, range);
 }
 
 bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
@@ -303,7 +351,7 @@ bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
 	if (region == NULL)
 		return false;
 	struct span *span = free_neighbour(region, start);
-	if (span == NULL || span->start != start || span->units < units)
+	if (span == NULL || span->start != start || span->units < units || !commit_again(start, units))
 		return false;
 	free_cut(span, start, units, range);
 	return true;
@@ -429,6 +477,55 @@ bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct
 	return true;
 }
 
+/* The first run of whole pieces of the span that are clean and committed, cut to max_units; units 0 if there is none. */
+static struct span_range clean_pieces(const struct span *span, size_t max_units)
+{
+	struct region *region = region_of((void *)span->start);
+	size_t end = region_unit(region, span->start) + span->units;
+	struct span_range pieces = { 0 };
+	size_t committed, clean;
+
+	for (size_t unit = end - span->units; unit < end; unit += clean) {
+		unit = region_bits_run(region->uncommitted, unit, end, false, &committed);
+		unit = region_bits_run(region->dirty, unit, unit + committed, false, &clean);
+		size_t from = ROUND_UP(unit, UNCOMMIT_UNITS);
+		size_t to = min_size(ROUND_DOWN(unit + clean, UNCOMMIT_UNITS), from + max_units);
+		if (from < to && region_may_uncommit(region, from, to - from)) {
+			pieces.start = region->base + from * UNIT_BYTES;
+			pieces.units = to - from;
+			break;
+		}
+	}
+	return pieces;
+}
+
+/* The largest span first. */
+static struct span *tree_clean_pieces(struct span *root, size_t max_units, struct span_range *pieces)
+{
+	struct span *found = NULL;
+
+	if (root == NULL || (found = tree_clean_pieces(root->tree.right, max_units, pieces)) != NULL ||
+	    root->units < UNCOMMIT_UNITS)
+		return found;
+	*pieces = clean_pieces(root, max_units);
+	return pieces->units > 0 ? root : tree_clean_pieces(root->tree.left, max_units, pieces);
+}
+
+bool span_take_clean(size_t max_units, struct span_range *range)
+{
+	struct span_range pieces;
+	struct span *span;
+
+	DCHECK(lock_is_held(&space_lock));
+	if (spans.clean_units - region_uncommitted_units() < UNCOMMIT_UNITS)
+		return false;
+	if ((span = tree_clean_pieces(spans.clean, max_units, &pieces)) == NULL &&
+	    (span = tree_clean_pieces(spans.dirty, max_units, &pieces)) == NULL)
+		return false;
+	free_cut(span, pieces.start, pieces.units, range);
+	return true;
+}
+
 void span_age(void)
 {
 	/* Bits of units in use are 0 in both maps, so whole words are copied. */
@@ -446,6 +543,7 @@ void span_age(void)
 struct census {
 	size_t dirty_units;
 	size_t clean_units;
+	size_t uncommitted_units;
 	size_t count;
 	bool valid;
 };
@@ -467,6 +565,11 @@ static void tree_check(const struct span *root, const struct span *above, bool d
 	census->valid &= root->tree.right == NULL || !is_before(root->tree.right->units, root->tree.right->start, root);
 	census->dirty_units += dirty_units;
 	census->clean_units += root->units - dirty_units;
+	for (size_t unit = region_unit(region, root->start), left = root->units; left > 0; unit++, left--) {
+		size_t is_uncommitted = region_bits_count(region->uncommitted, unit, 1);
+		census->valid &= is_uncommitted == 0 || region_bits_count(region->dirty, unit, 1) == 0;
+		census->uncommitted_units += is_uncommitted;
+	}
 	census->count++;
 	tree_check(root->tree.left, root, dirty, census);
 	tree_check(root->tree.right, root, dirty, census);
@@ -479,5 +582,6 @@ bool span_is_valid(void)
 	DCHECK(lock_is_held(&space_lock));
 	tree_check(spans.dirty, NULL, true, &census);
 	tree_check(spans.clean, NULL, false, &census);
-	return census.valid && census.dirty_units == span_dirty_units() && census.clean_units == spans.clean_units;
+	return census.valid && census.dirty_units == span_dirty_units() && census.clean_units == spans.clean_units &&
+	       census.uncommitted_units <= region_uncommitted_units();
 }

@@ -37,7 +37,7 @@ void span_forget_dirty(uintptr_t start, size_t units);
 /* Units that are taken, and of the free ones those that are dirty: no lock needed. */
 size_t span_used_units(void);
 size_t span_dirty_units(void);
-size_t span_clean_units(void);
+size_t span_clean_units(void);          /* those that are uncommitted as well */
 
 /* For purge.c, which learns from it whether it gives back too soon. So many units were given back; half of those that
  * were not taken again are forgotten; units taken again before that, since the start (no lock needed). */
@@ -51,6 +51,9 @@ struct span *span_find_dirty(bool aged_only);
 /* Takes out of a free span its first run of dirty (or dirty and aged) units, at most max_units of them. The caller
  * owns them and gives them back with span_release. False if there is none. */
 bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range);
+/* Takes pieces of clean, committed units that may be uncommitted, out of one of the largest free spans that has any; at
+ * most max_units. As above, but who has uncommitted them says so (region.h) before he gives them back. */
+bool span_take_clean(size_t max_units, struct span_range *range);
 /* Every unit that is dirty now counts as aged from now on. */
 void span_age(void);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "os/os.h"
 
@@ -384,6 +385,59 @@ static void test_zero(void **state UNUSED)
 	assert_int_equal(buffer[44], 1);
 }
 
+static size_t data_bytes(void)
+{
+	char line[256];
+	size_t kib = 0;
+	FILE *file = fopen("/proc/self/status", "r");
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (strncmp(line, "VmData:", 7) == 0)
+			kib = strtoul(line + 7, NULL, 10);
+	fclose(file);
+	return kib * KIB;
+}
+
+/* Uncommitted memory is a reservation again: of the same kind, so that all is one mapping, and without charge. */
+static void test_uncommit(void **state UNUSED)
+{
+	size_t pages = 4 * PAGE_COUNT, bytes = pages * page;
+	char *memory = reserve(2 * pages);
+
+	assert_int_equal(os_commit(memory, bytes), 0);
+	mark(memory, pages);
+	size_t data = data_bytes();
+	assert_int_equal(os_uncommit(memory + bytes / 2, bytes / 2), 0);
+	assert_int_equal(data - data_bytes(), bytes / 2);
+	assert_int_equal(vma_count(memory, 2 * bytes), 2);
+	assert_marked(memory, pages / 2);
+	assert_int_equal(os_resident_bytes(memory + bytes / 2, bytes / 2), 0);
+	assert_int_equal(os_commit(memory + bytes / 2, bytes / 2), 0);
+	assert_zero(memory + bytes / 2, bytes / 2);
+	assert_int_equal(vma_count(memory, 2 * bytes), 2);
+	assert_int_equal(data_bytes(), data);
+	/* What is locked stays. */
+	if (mlock(memory, page) == 0) {
+		assert_int_equal(os_uncommit(memory, bytes / 2), -EINVAL);
+		assert_marked(memory, 1);
+	}
+	os_unmap(memory, 2 * bytes);
+}
+
+static void test_overcommit(void **state UNUSED)
+{
+	FILE *file = fopen("/proc/sys/vm/overcommit_memory", "r");
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
+	if (file == NULL || limit.rlim_cur != RLIM_INFINITY)
+		skip();
+	int mode = getc(file);
+	fclose(file);
+	assert_int_equal(os_overcommit_is_strict(), mode == '2');
+}
+
 static int setup(void **state UNUSED)
 {
 	page = os_page_bytes();
@@ -406,6 +460,8 @@ int main(void)
 		cmocka_unit_test(test_move_without_room_for_mappings),
 		cmocka_unit_test(test_remap_fresh_merges),
 		cmocka_unit_test(test_zero),
+		cmocka_unit_test(test_uncommit),
+		cmocka_unit_test(test_overcommit),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -43,5 +43,16 @@ for mib in 64 128 256; do
 	is "$(limited $mib "$scratch/short" $((mib * 1024)))" good "$mib MiB: memory that runs out, comes back"
 	diag "$(sort -u "$scratch/errors")"
 done
+# RLIMIT_DATA counts what is committed, used or not.
+# shellcheck disable=SC2086 # $CC may carry flags
+$CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w "$QUARRY_SOURCE/tests/preload/short_data.c" -o "$scratch/short_data" ||
+	bail "can't compile short_data.c"
+limited_data() (
+	ulimit -c 0
+	ulimit -d "$(($1 * 1024))"
+	LD_PRELOAD=$QUARRY_SO exec "$scratch/short_data" $(($1 * 1024)) "$2"
+)
+is "$(limited_data 256 trim)" good "256 MiB of data: malloc_trim gives back the charge"
+is "$(limited_data 256 silent)" good "256 MiB of data: what is freed goes back with its charge by itself"
 is "$(limited 24 "$scratch/short" 20480)" good "24 MiB: NULL and ENOMEM"
 done_testing

@@ -1,6 +1,8 @@
 /* Giving free spans' memory back: how much, when, and whether it says the truth. */
 #include "model/support.h"
 
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "os/os.h"
@@ -84,7 +86,8 @@ static void test_all(void **state UNUSED)
 	assert_valid();
 	/* It reads as zero now. */
 	for (size_t at = 0; at < region_first.committed_bytes; at += 4096)
-		assert_int_equal(*(char *)(region_first.base + at), 0);
+		if (region_bits_count(region_first.uncommitted, at >> UNIT_LOG2, 1) == 0)
+			assert_int_equal(*(char *)(region_first.base + at), 0);
 }
 
 /* What is dirty but was not touched counts as what it is: not there. */
@@ -297,6 +300,353 @@ static void test_range(void **state UNUSED)
 	assert_int_equal(purge_figures().purge_count - before.purge_count, 1);
 }
 
+/* ---- Uncommitting ---- */
+
+#define PIECE_BYTES (UNCOMMIT_UNITS * UNIT_BYTES)
+
+static size_t uncommitted_bytes(void)
+{
+	return region_uncommitted_units() * UNIT_BYTES;
+}
+
+/* VmData: what RLIMIT_DATA limits. */
+static size_t data_bytes(void)
+{
+	char line[256];
+	size_t kib = 0;
+	FILE *file = fopen("/proc/self/status", "r");
+
+	MUST(file != NULL);
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (strncmp(line, "VmData:", 7) == 0)
+			kib = strtoul(line + 7, NULL, 10);
+	fclose(file);
+	return kib * KIB;
+}
+
+static size_t mapping_count(void)
+{
+	size_t count = 0;
+	FILE *file = fopen("/proc/self/maps", "r");
+
+	MUST(file != NULL);
+	for (int c; (c = getc(file)) != EOF;)
+		count += c == '\n';
+	fclose(file);
+	return count;
+}
+
+static struct span_range take(size_t bytes)
+{
+	struct span_range range;
+
+	lock_take(&space_lock);
+	MUST(span_take(bytes / UNIT_BYTES, UNIT_BYTES, &range));
+	span_forget_dirty(range.start, range.units);
+	lock_release(&space_lock);
+	return range;
+}
+
+static void touch(struct span_range range)
+{
+	memset((void *)range.start, 0x6b, range.units * UNIT_BYTES);
+}
+
+static void release(struct span_range range)
+{
+	lock_take(&space_lock);
+	span_release(range.start, range.units, true);
+	lock_release(&space_lock);
+}
+
+static void must_be_valid(void)
+{
+	lock_take(&space_lock);
+	MUST(span_is_valid());
+	lock_release(&space_lock);
+}
+
+/* The charge goes with the memory, and comes with it; no mapping stays behind. */
+static void test_uncommits(void **state UNUSED)
+{
+	configure(1024 * MIB, HOUR_MS);
+	struct span_range range = take(64 * MIB), wall = take(UNIT_BYTES);
+	touch(range);
+	touch(wall);
+	size_t mappings = mapping_count();
+	size_t data = data_bytes();
+	size_t uncommitted = uncommitted_bytes();
+
+	release(range);
+	assert_true(purge_all(0) >= 64 * MIB);
+	assert_true(uncommitted_bytes() - uncommitted > 64 * MIB - 2 * PIECE_BYTES);
+	assert_true(data - data_bytes() > 64 * MIB - 2 * PIECE_BYTES);
+	assert_in_range(mapping_count(), mappings, mappings + 4);
+	assert_valid();
+
+	size_t data_without = data_bytes();
+	struct span_range again = take(64 * MIB);
+	assert_int_equal(again.start, range.start);
+	for (size_t at = 0; at < 64 * MIB; at += 4096)
+		assert_int_equal(*(char *)(again.start + at), 0);
+	touch(again);
+	assert_true(data_bytes() - data_without > 64 * MIB - 2 * PIECE_BYTES);
+	assert_in_range(mapping_count(), mappings - 2, mappings + 2);
+	assert_valid();
+	release(again);
+	release(wall);
+	purge_all(0);
+}
+
+/* What has decayed does by itself; what is above what may be retained only where what is committed is limited. */
+static void test_uncommits_by_itself(void **state UNUSED)
+{
+	configure(MIB, HOUR_MS);
+	/* The first tick is due at once. */
+	make_dirty(1, 20);
+	for (size_t i = 0; i < 100; i++)
+		purge_tick();
+	struct span_range range = take(32 * MIB);
+	size_t uncommitted = uncommitted_bytes();
+	touch(range);
+	release(range);
+	for (size_t i = 0; i < 100; i++)
+		purge_tick();
+	assert_in_range(dirty_bytes(), 1, 2 * MIB);
+	assert_in_range(uncommitted_bytes(), 0, uncommitted);
+	purge_set_uncommit(true);
+	range = take(32 * MIB);
+	/* That it was needed again is forgotten. */
+	configure(MIB, HOUR_MS);
+	uncommitted = uncommitted_bytes();
+	touch(range);
+	release(range);
+	for (size_t i = 0; i < 100; i++)
+		purge_tick();
+	assert_true(uncommitted_bytes() > uncommitted + 24 * MIB);
+	purge_set_uncommit(false);
+
+	configure(1024 * MIB, 20);
+	range = take(32 * MIB);
+	uncommitted = uncommitted_bytes();
+	touch(range);
+	release(range);
+	uint64_t start = os_now_ms();
+	while (uncommitted_bytes() <= uncommitted + 24 * MIB) {
+		assert_true(os_now_ms() - start < 120000);
+		sleep_ms(1);
+		purge_tick();
+	}
+	purge_all(0);
+	assert_valid();
+}
+
+enum { RUNS = 100, RUNS_MAX = 16, RUNS_MAX_LIMITED = 64 };
+
+static size_t runs_now(void)
+{
+	size_t units = region_first.committed_bytes >> UNIT_LOG2;
+	size_t runs = 0, length;
+
+	for (size_t unit = 0; (unit = region_bits_run(region_first.uncommitted, unit, units, true, &length)) < units;
+	     unit += length)
+		runs++;
+	return runs;
+}
+
+/* However memory is scattered, mappings are few. */
+static void test_runs_are_bounded(void **state UNUSED)
+{
+	struct span_range ranges[RUNS], walls[RUNS];
+
+	configure(1024 * MIB, HOUR_MS);
+	for (size_t i = 0; i < RUNS; i++) {
+		ranges[i] = take(2 * PIECE_BYTES);
+		walls[i] = take(UNIT_BYTES);
+		*(char *)ranges[i].start = 1;
+	}
+	size_t mappings = mapping_count();
+	for (size_t i = 0; i < RUNS; i++)
+		release(ranges[i]);
+	purge_all(0);
+	assert_int_equal(runs_now(), RUNS_MAX);
+	assert_in_range(mapping_count(), mappings, mappings + 2 * RUNS_MAX);
+	purge_set_uncommit(true);
+	purge_all(0);
+	assert_int_equal(runs_now(), RUNS_MAX_LIMITED);
+	purge_set_uncommit(false);
+	assert_valid();
+	for (size_t i = 0; i < RUNS; i++)
+		ranges[i] = take(2 * PIECE_BYTES);
+	assert_in_range(runs_now(), 0, RUNS_MAX);
+	for (size_t i = 0; i < RUNS; i++) {
+		release(ranges[i]);
+		release(walls[i]);
+	}
+	purge_all(0);
+	assert_true(runs_now() <= 2);
+	assert_valid();
+}
+
+/* In a child nothing merges: not each time that memory comes and goes are there more mappings. */
+static void child_churns(void *argument UNUSED)
+{
+	struct span_range ranges[RUNS], walls[RUNS];
+
+	purge_fork_child();
+	size_t mappings = mapping_count();
+	for (size_t round = 0; round < 20; round++) {
+		for (size_t i = 0; i < RUNS; i++) {
+			ranges[i] = take(2 * PIECE_BYTES);
+			walls[i] = take(UNIT_BYTES * (1 + round));
+			*(char *)ranges[i].start = 1;
+			*(char *)walls[i].start = 1;
+		}
+		for (size_t i = 0; i < RUNS; i++)
+			release(ranges[i]);
+		purge_all(0);
+		must_be_valid();
+		for (size_t i = 0; i < RUNS; i++)
+			release(walls[i]);
+	}
+	MUST(mapping_count() <= mappings + 3 * RUNS_MAX);
+}
+
+static void test_child(void **state UNUSED)
+{
+	struct span_range range = take(2 * RUNS * PIECE_BYTES + 32 * RUNS * UNIT_BYTES);
+
+	/* History, in all of it. */
+	touch(range);
+	release(range);
+	ASSERT_EXITED(child_run(child_churns, NULL, NULL, 0));
+	purge_all(0);
+}
+
+/* The kernel refuses to commit again: the span stays free, others serve, and it serves when the limit has gone. */
+static void commit_is_refused(void *argument UNUSED)
+{
+	struct rlimit limit, none;
+	struct span_range large = take(64 * MIB), wall = take(UNIT_BYTES), small = take(MIB), other = take(UNIT_BYTES), range;
+
+	*(char *)large.start = *(char *)wall.start = *(char *)small.start = *(char *)other.start = 1;
+	release(large);
+	purge_all(0);
+	release(small);
+	MUST(getrlimit(RLIMIT_DATA, &none) == 0);
+	limit = none;
+	limit.rlim_cur = data_bytes();
+	MUST(setrlimit(RLIMIT_DATA, &limit) == 0);
+	size_t uncommitted = uncommitted_bytes();
+	lock_take(&space_lock);
+	MUST(!span_take(64 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	MUST(!span_take_at(large.start, 64 * MIB / UNIT_BYTES, &range));
+	MUST(uncommitted_bytes() == uncommitted && span_is_valid());
+	/* What is committed lies in a span that is not the best fit, too. */
+	size_t had = 0;
+	while (span_take(1, UNIT_BYTES, &range)) {
+		*(char *)range.start = 1;
+		had++;
+	}
+	MUST(had >= small.units && uncommitted_bytes() == uncommitted && span_is_valid());
+	lock_release(&space_lock);
+	MUST(setrlimit(RLIMIT_DATA, &none) == 0);
+	range = take(48 * MIB);
+	touch(range);
+	MUST(uncommitted_bytes() < uncommitted);
+	must_be_valid();
+}
+
+static void test_commit_is_refused(void **state UNUSED)
+{
+	ASSERT_EXITED(child_run(commit_is_refused, NULL, NULL, 0));
+}
+
+enum { NOT_HERE = 3 };
+
+/* Between units in use, touched, and nothing else is free and committed. */
+static struct span_range take_between(void)
+{
+	purge_all(0);
+	struct span_range range = take(5 * PIECE_BYTES);
+
+	touch(range);
+	purge_all(0);
+	return (struct span_range){ .start = range.start + PIECE_BYTES, .units = 3 * UNCOMMIT_UNITS };
+}
+
+/* The kernel refuses to uncommit: what was clean and committed stays so. */
+static void use_after_refusal(struct span_range range)
+{
+	size_t uncommitted = uncommitted_bytes();
+
+	release(range);
+	purge_all(0);
+	MUST(uncommitted_bytes() == uncommitted && dirty_bytes() == 0);
+	must_be_valid();
+	struct span_range again = take(range.units * UNIT_BYTES);
+	MUST(again.start == range.start && *(char *)again.start == 0);
+	touch(again);
+}
+
+static void uncommit_is_forbidden(void *argument UNUSED)
+{
+	struct span_range range = take_between();
+
+	if (os_seal((void *)range.start, range.units * UNIT_BYTES) != 0)
+		_exit(NOT_HERE);
+	use_after_refusal(range);
+}
+
+static void mappings_run_out(void *argument UNUSED)
+{
+	struct span_range range = take_between();
+	size_t made = 0;
+
+	/* Neighbours that can't merge. */
+	char *pages = mmap(NULL, 2000000 * (size_t)4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pages == MAP_FAILED)
+		_exit(NOT_HERE);
+	while (made < 1000000 && mprotect(pages + 8192 * made, 4096, PROT_READ) == 0)
+		made++;
+	if (made == 1000000)
+		_exit(NOT_HERE);
+	use_after_refusal(range);
+}
+
+static void memory_is_locked(void *argument UNUSED)
+{
+	struct span_range range = take_between();
+
+	if (mlock((void *)range.start, range.units * UNIT_BYTES) != 0)
+		_exit(NOT_HERE);
+	use_after_refusal(range);
+}
+
+static void run_or_skip(void (*body)(void *))
+{
+	int status = child_run(body, NULL, NULL, 0);
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_HERE)
+		skip();
+	ASSERT_EXITED(status);
+}
+
+static void test_uncommit_is_forbidden(void **state UNUSED)
+{
+	run_or_skip(uncommit_is_forbidden);
+}
+
+static void test_mappings_run_out(void **state UNUSED)
+{
+	run_or_skip(mappings_run_out);
+}
+
+static void test_memory_is_locked(void **state UNUSED)
+{
+	run_or_skip(memory_is_locked);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +662,15 @@ int main(void)
 		cmocka_unit_test(test_before_release),
 		cmocka_unit_test(test_no_decay_is_at_once),
 		cmocka_unit_test(test_use_stops_decay),
+		cmocka_unit_test(test_uncommits),
+		cmocka_unit_test(test_uncommits_by_itself),
+		cmocka_unit_test(test_runs_are_bounded),
+		cmocka_unit_test(test_child),
+		cmocka_unit_test(test_commit_is_refused),
+		cmocka_unit_test(test_uncommit_is_forbidden),
+		cmocka_unit_test(test_mappings_run_out),
+		cmocka_unit_test(test_memory_is_locked),
+		/* Last: the kernel's refusal is remembered for a while. */
 		cmocka_unit_test(test_range),
 	};
 

@@ -259,6 +259,43 @@ static void step_purge(struct random *random)
 	memset(shadow + start, UNIT_CLEAN, units);
 }
 
+/* What is uncommitted is free and clean, all else can be read. */
+static void check_uncommitted(void)
+{
+	size_t uncommitted = 0;
+
+	for (size_t i = 0; i < shadow_units; i++) {
+		if (region_bits_count(region_first.uncommitted, i, 1) == 0) {
+			(void)*(volatile char *)unit_address(i);
+			continue;
+		}
+		assert_int_equal(shadow[i], UNIT_CLEAN);
+		uncommitted++;
+	}
+	assert_int_equal(region_uncommitted_units(), uncommitted);
+}
+
+static size_t uncommitted_count;
+
+static void step_uncommit(struct random *random)
+{
+	struct span_range range;
+
+	if (!span_take_clean(UNCOMMIT_UNITS * (1 + random_below(random, 2)), &range))
+		return;
+	size_t first = region_unit(&region_first, range.start);
+	assert_int_equal(first % UNCOMMIT_UNITS, 0);
+	assert_int_equal(range.units % UNCOMMIT_UNITS, 0);
+	assert_int_equal(range.dirty_units, 0);
+	for (size_t i = first; i < first + range.units; i++)
+		assert_int_equal(shadow[i], UNIT_CLEAN);
+	assert_int_equal(os_uncommit((void *)range.start, range.units * UNIT_BYTES), 0);
+	region_note_uncommitted(&region_first, first, range.units);
+	span_release(range.start, range.units, false);
+	check_uncommitted();
+	uncommitted_count++;
+}
+
 static void step_age(void)
 {
 	span_age();
@@ -287,8 +324,12 @@ static void test_random_steps(void **state UNUSED)
 			step_purge(&random);
 		else if (random_below(&random, 8) == 0)
 			step_age();
+		else
+			step_uncommit(&random);
 		check_all();
 	}
+	check_uncommitted();
+	assert_true(uncommitted_count > 0);
 	/* Everything comes back in one piece. */
 	while (held_count > 0)
 		release(&held[--held_count]);
