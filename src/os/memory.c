@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -36,8 +37,9 @@ size_t os_page_bytes(void)
 
 void *os_reserve(size_t bytes)
 {
+	if (os_fault(OS_CALL_RESERVE) != 0)
+		return NULL;
 	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
 	return syscall_failed(result) ? NULL : (void *)result;
 }
 
@@ -60,7 +62,9 @@ bool os_overcommit_is_strict(void)
 
 int os_commit(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
+	int error = os_fault(OS_CALL_COMMIT);
+
+	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
 }
 
 int os_uncommit(void *address, size_t bytes)
@@ -76,12 +80,16 @@ int os_uncommit(void *address, size_t bytes)
 
 int os_protect_none(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_NONE);
+	int error = os_fault(OS_CALL_PROTECT_NONE);
+
+	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_NONE);
 }
 
 int os_protect_read(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ);
+	int error = os_fault(OS_CALL_PROTECT_READ);
+
+	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ);
 }
 
 int os_seal(void *address, size_t bytes)
@@ -91,8 +99,11 @@ int os_seal(void *address, size_t bytes)
 
 int os_purge(void *address, size_t bytes)
 {
-	int error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+	int error = os_fault(OS_CALL_PURGE);
 
+	if (error != 0)
+		return error;
+	error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
 	/* What somebody has locked wants another word for the same. */
 	if (error == -EINVAL)
 		error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED_LOCKED);
@@ -101,9 +112,12 @@ int os_purge(void *address, size_t bytes)
 
 int os_remap_fresh(void *address, size_t bytes)
 {
+	int error = os_fault(OS_CALL_REMAP_FRESH);
+
+	if (error != 0)
+		return error;
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
 	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-
 	return syscall_failed(result) ? (int)result : 0;
 }
 
@@ -114,8 +128,11 @@ void os_unmap(void *address, size_t bytes)
 
 static int move_one(void *from, void *to, size_t bytes)
 {
-	long result = SYSCALL5(SYS_mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+	int error = os_fault(OS_CALL_MOVE);
 
+	if (error != 0)
+		return error;
+	long result = SYSCALL5(SYS_mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
 	return syscall_failed(result) ? (int)result : 0;
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/port.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -141,6 +142,8 @@ bool os_thread_start(void (*run)(void), const char *name)
 	sigset_t all, before;
 	int saved_errno = errno;
 
+	if (os_fault(OS_CALL_THREAD_START) != 0)
+		return false;
 	if (pthread_attr_init(&attributes) != 0) {
 		errno = saved_errno;
 		return false;
