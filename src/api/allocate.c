@@ -11,6 +11,7 @@
 #include "block/lookup.h"
 #include "block/sweep.h"
 #include "guard/report.h"
+#include "space/purge.h"
 #include "thread/life.h"
 #include "thread/shared.h"
 
@@ -28,6 +29,7 @@ static struct entry take(unsigned class_index)
 	if (LIKELY(magazine->top->block != NULL))
 		return *magazine->top--;
 	init_ensure();
+	purge_end_hold();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
 	sweep_tick();
@@ -48,6 +50,7 @@ static void *allocate_small(unsigned class_index)
 static void *allocate_large(size_t size, size_t alignment, bool zeroed)
 {
 	init_ensure();
+	purge_end_hold();
 	sweep_tick();
 	void *block = large_make(size, alignment, zeroed);
 	if (UNLIKELY(block == NULL))

@@ -9,6 +9,7 @@
 #include "block/large.h"
 #include "block/lookup.h"
 #include "guard/report.h"
+#include "space/purge.h"
 
 /* From here on moving page tables beats copying, measured by bench/vmas: below it the copy mostly lands in memory that
  * is there already. */
@@ -39,6 +40,8 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 	if (size <= SMALL_BYTES_MAX)
 		return NULL;
 	size_t old_bytes = large->large_bytes;
+	if (size > old_bytes)
+		purge_end_hold();
 	if (large_resize_in_place(large, size)) {
 		memcheck_resized(block, old_bytes, large->large_bytes);
 		return block;

@@ -226,6 +226,8 @@ void sweep_tick(void)
 	enum slab_sweep how = SLAB_SWEEP_AGED;
 	struct slab_swept swept = { 0 };
 
+	if (UNLIKELY(purge_is_held()))
+		return;
 	if (UNLIKELY(atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_ASLEEP))
 		wake();
 	purge_tick();

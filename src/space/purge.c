@@ -61,6 +61,8 @@ static struct {
 } purge = { .retain_bytes = 16 * MIB, .retain_share = 32, .retain_most = UINT64_MAX, .decay_ms = 1000,
 	    .density = DENSITY_ONE };
 
+_Atomic bool purge_held;
+
 #define LOAD(field) atomic_load_explicit(&purge.field, memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&purge.field, value, memory_order_relaxed)
 
@@ -180,7 +182,7 @@ bool purge_before_release(void *address, size_t bytes)
 	             (LOAD(has_background) && bytes > PURGE_STEP_BYTES);
 	bool refused;
 
-	if (stays && LOAD(decay_ms) != 0)
+	if ((stays && LOAD(decay_ms) != 0) || purge_is_held())
 		return false;
 	size_t units = purge_and_weigh(address, bytes, &refused);
 	if (refused)
@@ -373,6 +375,7 @@ void purge_fork_child(void)
 	STORE(in_flight, 0);
 	STORE(paused, false);
 	region_fork_child();
+	atomic_store_explicit(&purge_held, true, memory_order_relaxed);
 }
 
 size_t purge_all(size_t keep_bytes)

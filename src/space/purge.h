@@ -4,6 +4,8 @@
 #ifndef QUARRY_SPACE_PURGE_H
 #define QUARRY_SPACE_PURGE_H
 
+#include <stdatomic.h>
+
 #include "base/compiler.h"
 
 struct purge_figures {
@@ -43,6 +45,21 @@ void purge_tick(void);
 
 /* Gives back all but keep_bytes of the free spans' memory, and uncommits what is free in whole pieces; returns the bytes of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
+
+/* The child of a fork gives nothing back by itself until it allocates on its own account: what it frees is mostly its
+ * parent's as well, so that dropping it frees nothing and costs page tables of its own. Freed spans wait as dirty. What
+ * is asked for (purge_all, sweep_all, purge_range) is done all the same. */
+HIDDEN extern _Atomic bool purge_held;
+static inline bool purge_is_held(void)
+{
+	return atomic_load_explicit(&purge_held, memory_order_relaxed);
+}
+/* Before a slow path allocates. */
+static inline void purge_end_hold(void)
+{
+	if (UNLIKELY(purge_is_held()))
+		atomic_store_explicit(&purge_held, false, memory_order_relaxed);
+}
 
 /* All that is due, for a thread that has nothing else to do: what is above purge_retained_max, and what has aged. */
 void purge_background(void);

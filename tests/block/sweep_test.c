@@ -401,6 +401,8 @@ static void sweep_in_child(void *argument UNUSED)
 	uint64_t sweeps = sweep_figures().sweeps;
 
 	alarm(10 * slowdown());
+	/* As one that allocates. */
+	purge_end_hold();
 	/* What the parent's thread had begun is ended by slow paths, or begun anew. */
 	for (uint64_t i = 0; sweep_figures().sweeps == sweeps; i++) {
 		if (i % 100 == 0)

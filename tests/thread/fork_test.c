@@ -5,7 +5,11 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "block/sweep.h"
+#include "os/fault.h"
 #include "quarry/quarry.h"
+#include "space/purge.h"
+#include "space/span.h"
 #include "thread/pool.h"
 
 #define THREAD_COUNT 6
@@ -193,9 +197,123 @@ static void test_handlers_allocate(void **state UNUSED)
 	handler_calls = 0;
 }
 
+/* ---- A child that only frees ---- */
+
+static unsigned char **inherited;
+static size_t inherited_count;
+static unsigned char *inherited_large, *inherited_huge;
+
+static size_t private_dirty_bytes(void)
+{
+	char buffer[4096];
+	FILE *rollup = fopen("/proc/self/smaps_rollup", "r");
+	size_t kib = SIZE_MAX;
+
+	if (rollup == NULL)
+		return SIZE_MAX;
+	setvbuf(rollup, NULL, _IONBF, 0);
+	while (fgets(buffer, sizeof(buffer), rollup) != NULL)
+		if (sscanf(buffer, "Private_Dirty: %zu", &kib) == 1)
+			break;
+	fclose(rollup);
+	return kib == SIZE_MAX ? SIZE_MAX : kib * 1024;
+}
+
+static uint64_t purge_calls(void)
+{
+#ifdef QUARRY_DEBUG
+	return os_fault_calls(OS_CALL_PURGE);
+#else
+	return purge_figures().purge_count;
+#endif
+}
+
+/* Freed in a sandbox's child, say: ledgers change, and nothing else; no call to the kernel. */
+static void free_as_child(void *argument UNUSED)
+{
+	uint64_t purged = purge_calls();
+	uint64_t given_back = sweep_figures().given_back_bytes;
+	uint64_t sweeps = sweep_figures().sweeps;
+	size_t before = private_dirty_bytes();
+
+	for (size_t i = 0; i < inherited_count; i++)
+		quarry_free(inherited[i]);
+	quarry_free(inherited_large);
+	quarry_free(inherited_huge);
+	size_t after = private_dirty_bytes();
+	MUST(purge_calls() == purged);
+	MUST(sweep_figures().given_back_bytes == given_back && sweep_figures().sweeps == sweeps);
+	MUST(span_dirty_units() * UNIT_BYTES >= inherited_count * 64 / 2 + 8 * MIB);
+	/* What sanitizers and valgrind note of each block is theirs. */
+	if (slowdown() == 1 && before != SIZE_MAX) {
+		fprintf(stderr, "# Private_Dirty + %zu KiB, of blocks of %zu KiB\n", (after - before) / 1024,
+		        inherited_count * 64 / 1024);
+		MUST(after - before <= inherited_count * 64 / 8);
+	}
+
+	/* From its own first refill on all is as usual: what waits is far more than may be retained. */
+	for (size_t i = 0; i < 40000; i++)
+		inherited[i % 1000] = quarry_malloc(1000);
+	quarry_free(quarry_malloc(MIB));
+	for (size_t i = 0; i < 1000; i++)
+		quarry_free(inherited[i]);
+	MUST(purge_calls() > purged);
+	for (size_t i = 0; i < 100; i++)
+		quarry_free(quarry_malloc(MIB));
+	MUST(span_dirty_units() * UNIT_BYTES <= purge_retained_max() + 4 * MIB);
+}
+
+/* Whoever asks is served: that is no purge by itself. */
+static void trim_as_child(void *argument UNUSED)
+{
+	uint64_t purged = purge_calls();
+
+	for (size_t i = 0; i < inherited_count; i++)
+		quarry_free(inherited[i]);
+	MUST(purge_calls() == purged);
+	quarry_trim(0);
+	MUST(purge_calls() > purged && span_dirty_units() == 0);
+}
+
+/* What may be retained is little, in parent and child. */
+static void test_child_that_only_frees(void **state UNUSED)
+{
+	void *first = quarry_malloc(1);
+
+	purge_configure(4 * MIB, 0, UINT64_MAX, 100);
+	sweep_configure(100);
+	inherited_count = rounds(1000000, 100000);
+	inherited = malloc(inherited_count * sizeof(*inherited));
+	assert_non_null(inherited);
+	for (size_t i = 0; i < inherited_count; i++) {
+		inherited[i] = quarry_malloc(64);
+		memset(inherited[i], 1, 64);
+	}
+	inherited_large = quarry_malloc(200000);
+	inherited_huge = quarry_malloc(8 * MIB);
+	memset(inherited_huge, 1, 8 * MIB);
+	ASSERT_EXITED(child_run(free_as_child, NULL, NULL, 0));
+	ASSERT_EXITED(child_run(trim_as_child, NULL, NULL, 0));
+	/* The parent is as it was: its frees give back. */
+	uint64_t purged = purge_figures().purge_count;
+	for (size_t i = 0; i < inherited_count; i++) {
+		assert_int_equal(inherited[i][63], 1);
+		quarry_free(inherited[i]);
+	}
+	quarry_free(inherited_large);
+	quarry_free(inherited_huge);
+	assert_true(purge_figures().purge_count > purged);
+	free(inherited);
+	quarry_free(first);
+	quarry_trim(0);
+	purge_configure(16 * MIB, 25, UINT64_MAX, 1000);
+	sweep_configure(1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_child_that_only_frees),
 		cmocka_unit_test(test_fork_while_threads_allocate),
 		cmocka_unit_test(test_handlers_allocate),
 	};
