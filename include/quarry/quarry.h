@@ -154,11 +154,35 @@ struct quarry_stats {
 	uint64_t retained_max_bytes;/* how much free memory may stay resident now: retain, retain_percent, what was learnt */
 	uint64_t longest_purge_ns;  /* the longest call that gave back, since the start */
 	uint64_t uncommitted_bytes; /* free spans that were committed and are not now: neither memory nor commit charge */
+	uint64_t purge_step_count;  /* pieces of such work, of several calls, that a thread did at a time, since the start */
+	uint64_t longest_step_ns;   /* the longest of them */
+	uint64_t refaulted_span_bytes;      /* free spans that were given back and taken again soon, since the start; what
+	                             * seems to have been there of them */
+
+	/* Where resident memory is: pages that are there, each byte counted once. What a program asked for is not known:
+	 * a live block counts with the whole of its usable size, as far as its pages are there. What is given back is
+	 * beside this: slab_away_bytes, clean_bytes. */
+	uint64_t resident_bytes;            /* the sum of the next seven */
+	uint64_t resident_live_bytes;       /* live blocks */
+	uint64_t resident_waste_bytes;      /* in no block, beside live ones: the ends of slabs and of large blocks' spans */
+	uint64_t resident_cached_bytes;     /* free blocks held in threads' magazines */
+	uint64_t resident_beside_bytes;     /* free blocks in pages of slabs that hold others in use, too */
+	uint64_t resident_free_page_bytes;  /* free pages of slabs, not given back */
+	uint64_t resident_span_bytes;       /* free spans, not given back */
+	uint64_t resident_metadata_bytes;   /* headers, ledgers, heaps, magazines, page maps */
+	uint64_t resident_measured; /* 1: by the kernel's word; 0: estimated from what Quarry knows (it does not know which
+	                             * pages of a live block were touched) */
 };
 
 /* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are
- * exact when no other thread allocates meanwhile. Takes about 0.3 ns per block of every slab. */
+ * exact when no other thread allocates meanwhile; resident_ fields are estimates. Takes 1 to 2 ns per block of every
+ * slab. */
 QUARRY_EXPORT int quarry_stats(struct quarry_stats *stats);
+
+/* The same, but the resident_ fields are measured: the kernel is asked for every page (mincore), which takes up to
+ * 30 ms more per GiB. If it refuses they are estimates, and resident_measured is 0. Not after a sandbox was set up that
+ * kills for that call. */
+QUARRY_EXPORT int quarry_stats_measured(struct quarry_stats *stats);
 
 /* Writes the same as one JSON object, with a table per size class, to `buffer` (always terminated if `capacity` is
  * not 0). Returns the length that the whole text has without its terminator, like snprintf. Allocates nothing. */

@@ -49,15 +49,16 @@ int quarry_walk(int (*visit)(void *block, size_t size, void *context), void *con
 	return walk_live(visit, context);
 }
 
-int quarry_stats(struct quarry_stats *stats)
+static int checked(int error)
 {
-	int error = stats_fill(stats);
-
 	if (error == 0)
 		return 0;
 	errno = -error;
 	return -1;
 }
+
+int quarry_stats(struct quarry_stats *stats) { return checked(stats_fill(stats, false)); }
+int quarry_stats_measured(struct quarry_stats *stats) { return checked(stats_fill(stats, true)); }
 
 const char *quarry_version(void)
 {

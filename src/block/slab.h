@@ -61,6 +61,7 @@ struct slab_swept {
 	size_t left_bytes;              /* free and, as far as we know, there */
 	size_t away_bytes;              /* free and not there */
 	bool refused;                   /* the kernel would not (locked memory) */
+	uint64_t began_ns;              /* when the first of it was given back; 0: nothing was */
 };
 
 /* Under the claim: looks for granules that hold nothing but FREE blocks and gives their memory back, according to

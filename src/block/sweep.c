@@ -96,6 +96,8 @@ static void add(struct slab_swept *total, struct slab_swept swept)
 	total->resident_bytes += swept.resident_bytes;
 	total->left_bytes += swept.left_bytes;
 	total->away_bytes += swept.away_bytes;
+	if (total->began_ns == 0)
+		total->began_ns = swept.began_ns;
 }
 
 /* The slab at a unit, if its first. False if the kernel refuses. */
@@ -182,6 +184,8 @@ static void advance(size_t slabs_max, size_t bytes_max, bool count, struct slab_
 	add(&sweep.found, swept);
 	add(total, swept);
 	ADD(given_back_bytes, swept.dropped_bytes);
+	if (swept.dropped_bytes > 0)
+		purge_note_step(swept.began_ns);
 	if (!more)
 		end();
 }

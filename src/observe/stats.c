@@ -8,6 +8,7 @@
 #include "block/large.h"
 #include "block/slab.h"
 #include "block/sweep.h"
+#include "observe/residency.h"
 #include "observe/walk.h"
 #include "space/meta.h"
 #include "space/purge.h"
@@ -15,7 +16,7 @@
 #include "space/span.h"
 #include "thread/pool.h"
 
-#define SUMMARY_BYTES 2048
+#define SUMMARY_BYTES 4096
 
 /* ---- Counting ---- */
 
@@ -93,6 +94,22 @@ static void count_regions(struct quarry_stats *stats)
 	lock_release(&space_lock);
 }
 
+static void fill_residency(struct quarry_stats *stats, bool measure)
+{
+	struct residency there = residency_collect(measure);
+
+	stats->resident_live_bytes = there.live;
+	stats->resident_waste_bytes = there.waste;
+	stats->resident_cached_bytes = there.cached;
+	stats->resident_beside_bytes = there.free_beside_used;
+	stats->resident_free_page_bytes = there.free_granules;
+	stats->resident_span_bytes = there.free_spans;
+	stats->resident_metadata_bytes = there.metadata;
+	stats->resident_bytes = there.live + there.waste + there.cached + there.free_beside_used + there.free_granules +
+	                        there.free_spans + there.metadata;
+	stats->resident_measured = there.measured;
+}
+
 void stats_collect_classes(struct quarry_stats *stats, struct class_stats classes[CLASS_COUNT])
 {
 	*stats = (struct quarry_stats){ .struct_bytes = sizeof(*stats) };
@@ -108,6 +125,9 @@ void stats_collect_classes(struct quarry_stats *stats, struct class_stats classe
 	stats->purged_bytes = purged.purged_bytes;
 	stats->purge_count = purged.purge_count;
 	stats->longest_purge_ns = purged.longest_ns;
+	stats->purge_step_count = purged.steps;
+	stats->longest_step_ns = purged.longest_step_ns;
+	stats->refaulted_span_bytes = span_taken_again_units() * UNIT_BYTES;
 	stats->moved_bytes = large_moved_bytes();
 	struct sweep_figures swept = sweep_figures();
 	stats->refaulted_bytes = swept.refaulted_bytes;
@@ -120,16 +140,28 @@ void stats_collect(struct quarry_stats *stats)
 	struct class_stats classes[CLASS_COUNT];
 
 	stats_collect_classes(stats, classes);
+	fill_residency(stats, false);
 }
 
-int stats_fill(struct quarry_stats *user)
+void stats_measure(struct quarry_stats *stats)
+{
+	struct class_stats classes[CLASS_COUNT];
+
+	stats_collect_classes(stats, classes);
+	fill_residency(stats, true);
+}
+
+int stats_fill(struct quarry_stats *user, bool measure)
 {
 	size_t bytes = user->struct_bytes;
 	struct quarry_stats stats;
 
 	if (bytes == 0 || bytes > sizeof(stats))
 		return -EINVAL;
-	stats_collect(&stats);
+	if (measure)
+		stats_measure(&stats);
+	else
+		stats_collect(&stats);
 	stats.struct_bytes = bytes;
 	memcpy(user, &stats, bytes);
 	return 0;
@@ -150,7 +182,10 @@ static const struct {
 	FIELD(page_map_bytes),   FIELD(committed_bytes),   FIELD(reserved_bytes),     FIELD(region_count),
 	FIELD(heap_count),       FIELD(heap_pooled_count), FIELD(purged_bytes),       FIELD(purge_count),
 	FIELD(moved_bytes),      FIELD(slab_away_bytes),   FIELD(refaulted_bytes),    FIELD(sweep_count),
-	FIELD(retained_max_bytes), FIELD(longest_purge_ns), FIELD(uncommitted_bytes),
+	FIELD(retained_max_bytes), FIELD(longest_purge_ns), FIELD(uncommitted_bytes),  FIELD(purge_step_count),
+	FIELD(longest_step_ns), FIELD(refaulted_span_bytes), FIELD(resident_bytes),  FIELD(resident_live_bytes), FIELD(resident_waste_bytes),
+	FIELD(resident_cached_bytes), FIELD(resident_beside_bytes), FIELD(resident_free_page_bytes),
+	FIELD(resident_span_bytes), FIELD(resident_metadata_bytes), FIELD(resident_measured),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -172,6 +207,7 @@ size_t stats_json(char *buffer, size_t capacity)
 	struct quarry_stats stats;
 
 	stats_collect_classes(&stats, classes);
+	fill_residency(&stats, false);
 	text_string(&text, "{\"version\": \"" QUARRY_VERSION "\"");
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		uint64_t value;
@@ -216,9 +252,20 @@ void stats_print(void)
 	text_format(&text, "quarry:   heaps            %u, of them %u waiting for a thread\n", stats.heap_count,
 	            stats.heap_pooled_count);
 	text_format(&text, "quarry:   may be retained  %z of free memory\n", stats.retained_max_bytes);
+	text_format(&text, "quarry:   resident         %z, %s\n", stats.resident_bytes,
+	            stats.resident_measured != 0 ? "measured" : "estimated");
+	text_format(&text, "quarry:     live           %z\n", stats.resident_live_bytes);
+	text_format(&text, "quarry:     waste          %z beside live blocks\n", stats.resident_waste_bytes);
+	text_format(&text, "quarry:     cached         %z\n", stats.resident_cached_bytes);
+	text_format(&text, "quarry:     free           %z in pages of slabs that hold others\n", stats.resident_beside_bytes);
+	text_format(&text, "quarry:     free pages     %z in slabs\n", stats.resident_free_page_bytes);
+	text_format(&text, "quarry:     free spans     %z\n", stats.resident_span_bytes);
+	text_format(&text, "quarry:     metadata       %z\n", stats.resident_metadata_bytes);
 	text_format(&text, "quarry:   given back       %z in %u calls and %u sweeps, the longest call %u ns\n",
 	            stats.purged_bytes, stats.purge_count, stats.sweep_count, stats.longest_purge_ns);
-	text_format(&text, "quarry:   needed again     %z of it in slabs\n", stats.refaulted_bytes);
+	text_format(&text, "quarry:     in steps       %u, the longest %u ns\n", stats.purge_step_count, stats.longest_step_ns);
+	text_format(&text, "quarry:   needed again     %z of it in slabs, %z in spans\n", stats.refaulted_bytes,
+	            stats.refaulted_span_bytes);
 	text_format(&text, "quarry:   moved            %z by realloc\n", stats.moved_bytes);
 	text_write_error(&text);
 }

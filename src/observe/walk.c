@@ -37,6 +37,13 @@ struct span_walk span_walk_start(void)
 	return walk;
 }
 
+struct span_walk span_walk_region(const struct region *region)
+{
+	return (struct span_walk){ .region = region,
+		                   .at = region->base,
+		                   .end = region->base + atomic_load_explicit(&region->committed_bytes, memory_order_acquire) };
+}
+
 struct span *span_walk_next(struct span_walk *walk, size_t *budget)
 {
 	DCHECK(lock_is_held(&space_lock));

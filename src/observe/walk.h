@@ -30,6 +30,8 @@ struct span_walk {
 
 /* No lock. */
 struct span_walk span_walk_start(void);
+/* The same over one region. */
+struct span_walk span_walk_region(const struct region *region);
 
 /* The next slab or large block's span that reaches above `at`, which moves behind it; the walk may stand inside it.
  * NULL at the end (walk->region is NULL then), and when *budget, of which each look at the page map takes 1, is used

@@ -179,20 +179,31 @@ int os_move(void *from, void *to, size_t bytes)
 	return error;
 }
 
+int os_resident_pages(void *address, size_t bytes, unsigned char *pages)
+{
+	int error = os_fault(OS_CALL_RESIDENT);
+
+	if (error == 0)
+		error = (int)SYSCALL3(SYS_mincore, address, bytes, pages);
+	/* The other bits are the kernel's own. */
+	for (size_t i = 0; error == 0 && i < bytes / os_page_bytes(); i++)
+		pages[i] &= 1;
+	return error;
+}
+
 size_t os_resident_bytes(void *address, size_t bytes)
 {
-	unsigned char states[256];
+	unsigned char pages[256];
 	size_t page = os_page_bytes();
 	size_t resident = 0;
 
 	for (size_t done = 0; done < bytes;) {
-		size_t step = min_size(bytes - done, sizeof(states) * page);
-		long result = SYSCALL3(SYS_mincore, (char *)address + done, step, states);
+		size_t step = min_size(bytes - done, sizeof(pages) * page);
 
-		if (syscall_failed(result))
+		if (os_resident_pages((char *)address + done, step, pages) != 0)
 			return resident + (bytes - done);
 		for (size_t i = 0; i < step / page; i++)
-			resident += (states[i] & 1) * page;
+			resident += pages[i] * page;
 		done += step;
 	}
 	return resident;

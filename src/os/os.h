@@ -42,7 +42,9 @@ int os_remap_fresh(void *address, size_t bytes);
  * nothing is moved, but the target may be unmapped: os_remap_fresh makes it whole. The ranges must not overlap. */
 int os_move(void *from, void *to, size_t bytes);
 void os_unmap(void *address, size_t bytes);
-/* How many bytes of the range are resident (mincore); all of them if the kernel doesn't tell. */
+/* Which pages of the range are resident (mincore): stores a byte for each, 1 or 0. */
+int os_resident_pages(void *address, size_t bytes, unsigned char *pages);
+/* How many bytes of the range are resident; all of them if the kernel doesn't tell. */
 size_t os_resident_bytes(void *address, size_t bytes);
 /* Zeroes memory; any address and size. */
 void os_zero(void *address, size_t bytes);

@@ -18,6 +18,7 @@
 struct arena {
 	uintptr_t start;
 	size_t bytes;
+	size_t committed_bytes;
 };
 
 /* Appended under space_lock; arena_count is stored last (release), so meta_owns needs no lock. */
@@ -90,6 +91,7 @@ static bool commit_up_to(uintptr_t address)
 			return false;
 	}
 	meta.committed += step;
+	arenas[meta.opened_count - 1].committed_bytes += step;
 	meta.committed_total += step;
 	return true;
 }
@@ -140,6 +142,16 @@ bool meta_owns(const void *address)
 		if ((uintptr_t)address - arenas[i].start < arenas[i].bytes)
 			return true;
 	return false;
+}
+
+bool meta_arena(size_t index, void **start, size_t *committed_bytes)
+{
+	DCHECK(lock_is_held(&space_lock));
+	if (index >= atomic_load_explicit(&arena_count, memory_order_relaxed))
+		return false;
+	*start = (void *)arenas[index].start;
+	*committed_bytes = arenas[index].committed_bytes;
+	return true;
 }
 
 size_t meta_used_bytes(void)

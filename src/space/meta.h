@@ -19,6 +19,9 @@ void meta_free_recycled(void *memory, size_t bytes);
 /* Address in one of the arenas. */
 bool meta_owns(const void *address);
 
+/* The arenas, by index from 0: the part of each that has been committed. False if there are no more. */
+bool meta_arena(size_t index, void **start, size_t *committed_bytes);
+
 /* Bytes handed out, and not freed. */
 size_t meta_used_bytes(void);
 

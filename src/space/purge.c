@@ -55,6 +55,8 @@ static struct {
 	_Atomic uint64_t purged_bytes;
 	_Atomic uint64_t purge_count;
 	_Atomic uint64_t longest_ns;
+	_Atomic uint64_t steps;
+	_Atomic uint64_t longest_step_ns;
 	_Atomic bool has_background;            /* a thread calls purge_background */
 	_Atomic bool uncommits_at_once;         /* what was given back is, not only what has decayed */
 	_Atomic bool uncommit_due;              /* there may be something to uncommit */
@@ -90,6 +92,22 @@ void purge_set_retain(uint64_t retain_bytes)
 	STORE(retain_bytes, retain_bytes);
 }
 
+/* The largest value that was ever noted stays. */
+static void note_longest(_Atomic uint64_t *longest, uint64_t ns)
+{
+	uint64_t seen = atomic_load_explicit(longest, memory_order_relaxed);
+
+	while (ns > seen &&
+	       !atomic_compare_exchange_weak_explicit(longest, &seen, ns, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+void purge_note_step(uint64_t began_ns)
+{
+	atomic_fetch_add_explicit(&purge.steps, 1, memory_order_relaxed);
+	note_longest(&purge.longest_step_ns, os_now_ns() - began_ns);
+}
+
 int purge_range(void *address, size_t bytes)
 {
 	int error = os_purge(address, bytes);
@@ -101,6 +119,17 @@ int purge_range(void *address, size_t bytes)
 	atomic_fetch_add_explicit(&purge.purged_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&purge.purge_count, 1, memory_order_relaxed);
 	return 0;
+}
+
+int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
+{
+	uint64_t began = os_now_ns();
+	int error = purge_range(address, bytes);
+
+	*took_ns = os_now_ns() - began;
+	if (error == 0)
+		note_longest(&purge.longest_ns, *took_ns);
+	return error;
 }
 
 size_t purge_retained_max(void)
@@ -166,12 +195,9 @@ size_t purge_weigh(size_t units, uint64_t took_ns)
 /* Purges, and returns how many units' worth of memory seems to have been there. */
 static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 {
-	uint64_t start = os_now_ns();
+	uint64_t took;
 
-	*refused = purge_range(address, bytes) != 0;
-	uint64_t took = os_now_ns() - start;
-	if (took > LOAD(longest_ns))
-		STORE(longest_ns, took);
+	*refused = purge_timed(address, bytes, &took) != 0;
 	return *refused ? 0 : purge_weigh(bytes >> UNIT_LOG2, took);
 }
 
@@ -184,9 +210,11 @@ bool purge_before_release(void *address, size_t bytes)
 
 	if ((stays && LOAD(decay_ms) != 0) || purge_is_held())
 		return false;
+	uint64_t began = os_now_ns();
 	size_t units = purge_and_weigh(address, bytes, &refused);
 	if (refused)
 		return false;
+	purge_note_step(began);
 	lock_take(&space_lock);
 	span_note_given_back(units);
 	lock_release(&space_lock);
@@ -205,6 +233,7 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	size_t purged = 0;
 	size_t was_there = 0;
 	size_t costly_units = 0;
+	uint64_t began = os_now_ns();
 	struct span *span;
 
 	lock_take(&space_lock);
@@ -234,6 +263,8 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 		*resident += was_there;
 	if (purged > 0 && LOAD(uncommits_at_once))
 		STORE(uncommit_due, true);
+	if (purged > 0)
+		purge_note_step(began);
 	return purged;
 }
 
@@ -396,5 +427,7 @@ struct purge_figures purge_figures(void)
 {
 	return (struct purge_figures){ .purged_bytes = LOAD(purged_bytes),
 		                       .purge_count = LOAD(purge_count),
-		                       .longest_ns = LOAD(longest_ns) };
+		                       .longest_ns = LOAD(longest_ns),
+		                       .steps = LOAD(steps),
+		                       .longest_step_ns = LOAD(longest_step_ns) };
 }

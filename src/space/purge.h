@@ -11,7 +11,9 @@
 struct purge_figures {
 	uint64_t purged_bytes;          /* since the start */
 	uint64_t purge_count;           /* calls to the kernel */
-	uint64_t longest_ns;            /* the longest of them */
+	uint64_t longest_ns;            /* the longest of them, but for those of calloc */
+	uint64_t steps;                 /* pieces of work of such calls, between which the thread does something else */
+	uint64_t longest_step_ns;
 };
 
 /* Before the second thread exists. */
@@ -73,6 +75,11 @@ void purge_fork_child(void);
 
 /* Purges part of a span in use or in the caller's hands, and counts it. */
 int purge_range(void *address, size_t bytes);
+/* The same, by who gives back and does not want the memory again at once: counts for the longest call, too. */
+int purge_timed(void *address, size_t bytes, uint64_t *took_ns);
+
+/* Counts a step that gave something back and began at this os_now_ns(). */
+void purge_note_step(uint64_t began_ns);
 
 struct purge_figures purge_figures(void);
 
