@@ -8,8 +8,11 @@
 
 #include "base/memcheck.h"
 #include "block/sizeclass.h"
+#include "block/sweep.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
+#include "space/purge.h"
 #include "space/space.h"
 
 /* ---- Contents: each byte follows from the block's key and its place ---- */
@@ -298,11 +301,11 @@ static void step_impossible(struct random *random)
 	MUST(quarry_good_size((size_t)PTRDIFF_MAX + 1) == 0 && quarry_usable_size(NULL) == 0);
 }
 
-static void test_one_thread(void **state UNUSED)
+/* `between` is called at each step, if there is one. */
+static void run_one_thread(uint64_t seed, size_t count, void (*between)(struct random *))
 {
-	struct random random = random_start(10);
+	struct random random = random_start(seed);
 	struct quarry_stats stats = { .struct_bytes = sizeof(stats) };
-	size_t count = rounds(2500000, 20000);
 
 	quarry_stats(&stats);
 	assert_int_equal(stats.live_blocks, 0);
@@ -310,6 +313,8 @@ static void test_one_thread(void **state UNUSED)
 		/* Phases that fill the table and phases that empty it. */
 		struct shadow *shadow = &shadows[random_below(&random, SHADOW_COUNT)];
 		bool filling = i / 40000 % 2 == 0;
+		if (between != NULL)
+			between(&random);
 		if (shadow->block == NULL) {
 			if (!filling && random_below(&random, 4) != 0)
 				continue;
@@ -349,12 +354,64 @@ static void test_one_thread(void **state UNUSED)
 			quarry_free(block);
 		}
 	check_whole();
+	if (between != NULL)
+		between(NULL);
 	quarry_trim(0);
 	assert_int_equal(quarry_stats(&stats), 0);
 	/* Nothing in use, nothing kept: every slab went back. */
 	assert_int_equal(stats.slab_count, 0);
 	assert_int_equal(stats.large_span_bytes, 0);
 	assert_int_equal(stats.dirty_bytes, 0);
+}
+
+static void test_one_thread(void **state UNUSED)
+{
+	run_one_thread(10, rounds(2500000, 20000), NULL);
+}
+
+/* The same while the kernel refuses to take memory back, always or now and then, and to map it afresh: what was to be
+ * given back is kept as it is, and goes when the kernel takes it. NULL: no more. */
+#ifdef QUARRY_DEBUG
+static void refuse_now_and_then(struct random *random)
+{
+	static const uint32_t chances[] = { 0, 50000, 500000, OS_FAULT_ALWAYS };
+	static const enum os_call calls[] = { OS_CALL_PURGE, OS_CALL_REMAP_FRESH, OS_CALL_MOVE };
+	static const int errors[] = { EINVAL, ENOMEM, EAGAIN };
+
+	if (random == NULL) {
+		for (size_t i = 0; i < 3; i++)
+			MUST(os_fault_failed(calls[i]) > 0);
+		os_fault_reset(1);
+		return;
+	}
+	if (random_below(random, 500) == 0)
+		sweep_all((enum slab_sweep)random_below(random, 3), false);
+	if (random_below(random, 1000) == 0)
+		os_fault_set(OS_CALL_PURGE, (struct os_fault){ .per_million = chances[random_below(random, 4)],
+		                                               .error = errors[random_below(random, 3)] });
+	/* Not both at once: what can be neither moved nor made whole again stays out of use. */
+	if (random_below(random, 1000) == 0) {
+		enum os_call which = calls[1 + random_below(random, 2)];
+		os_fault_set(OS_CALL_REMAP_FRESH, (struct os_fault){ 0 });
+		os_fault_set(OS_CALL_MOVE, (struct os_fault){ 0 });
+		os_fault_set(which, (struct os_fault){ .per_million = chances[random_below(random, 4)], .error = ENOMEM });
+	}
+}
+#endif
+
+static void test_one_thread_refused(void **state UNUSED)
+{
+#ifdef QUARRY_DEBUG
+	purge_configure(1 * MIB, 0, UINT64_MAX, 10);
+	sweep_configure(10);
+	os_fault_reset(13);
+	run_one_thread(13, rounds(1600000, 50000), refuse_now_and_then);
+	purge_configure(16 * MIB, 25, UINT64_MAX, 1000);
+	sweep_configure(1000);
+#else
+	print_message("# skipped: debug builds alone can make a call fail\n");
+	skip();
+#endif
 }
 
 /* ---- What a program writes where it must not changes no decision ---- */
@@ -520,6 +577,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_thread),
+		cmocka_unit_test(test_one_thread_refused),
 		cmocka_unit_test(test_stray_writes),
 		cmocka_unit_test(test_threads),
 	};
