@@ -185,7 +185,9 @@ static void *live(void *seed)
 
 static void give_back(struct random *random)
 {
-	switch (random_below(random, 6)) {
+	struct quarry_stats stats = { .struct_bytes = sizeof(stats) };
+
+	switch (random_below(random, 7)) {
 	case 0:
 		quarry_trim(random_below(random, 2) * MIB);
 		atomic_fetch_add(&trims, 1);
@@ -195,6 +197,9 @@ static void give_back(struct random *random)
 		break;
 	case 3:
 		purge_set_retain(random_below(random, 5) * MIB);
+		break;
+	case 4:
+		MUST(quarry_stats_measured(&stats) == 0 && stats.resident_measured == 1);
 		break;
 	default:
 		for (int i = 0; i < 100; i++)
