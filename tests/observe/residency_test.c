@@ -387,6 +387,11 @@ static void *fill_magazines(void *argument)
 		memset(blocks[i] = quarry_malloc(bytes), 1, bytes);
 	for (size_t i = 0; i < 500; i++)
 		quarry_free(blocks[i]);
+	/* So many frees have closed the magazine. */
+	for (size_t i = 0; i < 32; i++)
+		blocks[i] = quarry_malloc(bytes);
+	for (size_t i = 0; i < 32; i++)
+		quarry_free(blocks[i]);
 	for (size_t i = 0; i < 100; i++)
 		quarry_free(quarry_malloc(i * 50));
 	pthread_barrier_wait(&barrier);
