@@ -108,7 +108,7 @@ void purge_note_step(uint64_t began_ns)
 	note_longest(&purge.longest_step_ns, os_now_ns() - began_ns);
 }
 
-int purge_range(void *address, size_t bytes)
+static int purge_piece(char *address, size_t bytes)
 {
 	int error = os_purge(address, bytes);
 
@@ -124,12 +124,26 @@ int purge_range(void *address, size_t bytes)
 int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
 {
 	uint64_t began = os_now_ns();
-	int error = purge_range(address, bytes);
+	uint64_t last = began;
+	int error = 0;
 
-	*took_ns = os_now_ns() - began;
-	if (error == 0)
-		note_longest(&purge.longest_ns, *took_ns);
+	/* In pieces: other threads' page faults may have to wait for the kernel's work on one. */
+	for (size_t done = 0; done < bytes && error == 0; done += PURGE_STEP_BYTES) {
+		error = purge_piece((char *)address + done, min_size(bytes - done, PURGE_STEP_BYTES));
+		uint64_t now = os_now_ns();
+		if (error == 0)
+			note_longest(&purge.longest_ns, now - last);
+		last = now;
+	}
+	*took_ns = last - began;
 	return error;
+}
+
+int purge_range(void *address, size_t bytes)
+{
+	uint64_t took_ns;
+
+	return purge_timed(address, bytes, &took_ns);
 }
 
 size_t purge_retained_max(void)

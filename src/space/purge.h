@@ -73,9 +73,9 @@ bool purge_is_in_flight(void);
 void purge_pause(bool pause);
 void purge_fork_child(void);
 
-/* Purges part of a span in use or in the caller's hands, and counts it. */
+/* Purges part of a span in use or in the caller's hands, in pieces of PURGE_STEP_BYTES, and counts it. */
 int purge_range(void *address, size_t bytes);
-/* The same, by who gives back and does not want the memory again at once: counts for the longest call, too. */
+/* The same, and how long it took. */
 int purge_timed(void *address, size_t bytes, uint64_t *took_ns);
 
 /* Counts a step that gave something back and began at this os_now_ns(). */

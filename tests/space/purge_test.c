@@ -300,6 +300,26 @@ static void test_range(void **state UNUSED)
 	assert_int_equal(purge_figures().purge_count - before.purge_count, 1);
 }
 
+/* Much goes back in pieces of 4 MiB. */
+static void test_range_in_pieces(void **state UNUSED)
+{
+	struct span_range range;
+	struct purge_figures before = purge_figures();
+
+	lock_take(&space_lock);
+	assert_true(span_take(9 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	memset((void *)range.start, 1, 9 * MIB);
+	assert_int_equal(purge_range((void *)range.start, 9 * MIB), 0);
+	assert_int_equal(purge_figures().purge_count - before.purge_count, 3);
+	assert_int_equal(purge_figures().purged_bytes - before.purged_bytes, 9 * MIB);
+	for (size_t at = 0; at < 9 * MIB; at += 4096)
+		assert_int_equal(((char *)range.start)[at], 0);
+	lock_take(&space_lock);
+	span_release(range.start, range.units, false);
+	lock_release(&space_lock);
+}
+
 /* ---- Uncommitting ---- */
 
 #define PIECE_BYTES (UNCOMMIT_UNITS * UNIT_BYTES)
@@ -672,6 +692,7 @@ int main(void)
 		cmocka_unit_test(test_memory_is_locked),
 		/* Last: the kernel's refusal is remembered for a while. */
 		cmocka_unit_test(test_range),
+		cmocka_unit_test(test_range_in_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
