@@ -508,36 +508,45 @@ static void test_runs_are_bounded(void **state UNUSED)
 	assert_valid();
 }
 
-/* In a child nothing merges: not each time that memory comes and goes are there more mappings. */
+enum { CHILD_ROUNDS = 8 };
+
+#define CHILD_ROUND_BYTES (2 * RUNS_MAX * (2 * PIECE_BYTES + UNIT_BYTES))
+#define CHILD_BYTES (CHILD_ROUNDS * CHILD_ROUND_BYTES)
+
+/* In a child nothing merges: not each time that memory comes and goes, elsewhere each time, are there more mappings. */
 static void child_churns(void *argument UNUSED)
 {
-	struct span_range ranges[RUNS], walls[RUNS];
+	struct span_range ranges[RUNS_MAX], walls[RUNS_MAX];
 
 	purge_fork_child();
 	size_t mappings = mapping_count();
-	for (size_t round = 0; round < 20; round++) {
-		for (size_t i = 0; i < RUNS; i++) {
+	for (size_t round = 0; round < CHILD_ROUNDS; round++) {
+		size_t before = UNIT_BYTES + round * CHILD_ROUND_BYTES;
+		struct span_range low = take(before);
+		for (size_t i = 0; i < RUNS_MAX; i++) {
 			ranges[i] = take(2 * PIECE_BYTES);
-			walls[i] = take(UNIT_BYTES * (1 + round));
-			*(char *)ranges[i].start = 1;
-			*(char *)walls[i].start = 1;
+			walls[i] = take(UNIT_BYTES);
+			*(char *)ranges[i].start = *(char *)walls[i].start = 1;
 		}
-		for (size_t i = 0; i < RUNS; i++)
+		struct span_range high = take(CHILD_BYTES - before - CHILD_ROUND_BYTES / 2);
+		for (size_t i = 0; i < RUNS_MAX; i++)
 			release(ranges[i]);
 		purge_all(0);
 		must_be_valid();
-		for (size_t i = 0; i < RUNS; i++)
+		for (size_t i = 0; i < RUNS_MAX; i++)
 			release(walls[i]);
+		release(low);
+		release(high);
 	}
 	MUST(mapping_count() <= mappings + 3 * RUNS_MAX);
 }
 
 static void test_child(void **state UNUSED)
 {
-	struct span_range range = take(2 * RUNS * PIECE_BYTES + 32 * RUNS * UNIT_BYTES);
+	struct span_range range = take(CHILD_BYTES);
 
 	/* History, in all of it. */
-	touch(range);
+	*(char *)range.start = 1;
 	release(range);
 	ASSERT_EXITED(child_run(child_churns, NULL, NULL, 0));
 	purge_all(0);
@@ -547,9 +556,11 @@ static void test_child(void **state UNUSED)
 static void commit_is_refused(void *argument UNUSED)
 {
 	struct rlimit limit, none;
-	struct span_range large = take(64 * MIB), wall = take(UNIT_BYTES), small = take(MIB), other = take(UNIT_BYTES), range;
+	struct span_range large = take(65 * MIB), wall = take(UNIT_BYTES), range;
+	struct span_range small = { .start = large.start + 64 * MIB, .units = MIB / UNIT_BYTES };
 
-	*(char *)large.start = *(char *)wall.start = *(char *)small.start = *(char *)other.start = 1;
+	large.units -= small.units;
+	*(char *)large.start = *(char *)wall.start = *(char *)small.start = 1;
 	release(large);
 	purge_all(0);
 	release(small);
@@ -562,7 +573,7 @@ static void commit_is_refused(void *argument UNUSED)
 	MUST(!span_take(64 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
 	MUST(!span_take_at(large.start, 64 * MIB / UNIT_BYTES, &range));
 	MUST(uncommitted_bytes() == uncommitted && span_is_valid());
-	/* What is committed lies in a span that is not the best fit, too. */
+	/* What is committed lies behind what isn't. */
 	size_t had = 0;
 	while (span_take(1, UNIT_BYTES, &range)) {
 		*(char *)range.start = 1;
