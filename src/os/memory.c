@@ -69,8 +69,10 @@ int os_commit(void *address, size_t bytes)
 
 int os_uncommit(void *address, size_t bytes)
 {
-	int error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+	int error = os_fault(OS_CALL_UNCOMMIT);
 
+	if (error == 0)
+		error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
 	if (error != 0)
 		return error;
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);

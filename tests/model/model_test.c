@@ -375,11 +375,11 @@ static void test_one_thread(void **state UNUSED)
 static void refuse_now_and_then(struct random *random)
 {
 	static const uint32_t chances[] = { 0, 50000, 500000, OS_FAULT_ALWAYS };
-	static const enum os_call calls[] = { OS_CALL_PURGE, OS_CALL_REMAP_FRESH, OS_CALL_MOVE };
+	static const enum os_call calls[] = { OS_CALL_PURGE, OS_CALL_REMAP_FRESH, OS_CALL_MOVE, OS_CALL_UNCOMMIT };
 	static const int errors[] = { EINVAL, ENOMEM, EAGAIN };
 
 	if (random == NULL) {
-		for (size_t i = 0; i < 3; i++)
+		for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 			MUST(os_fault_failed(calls[i]) > 0);
 		os_fault_reset(1);
 		return;
@@ -389,6 +389,11 @@ static void refuse_now_and_then(struct random *random)
 	if (random_below(random, 1000) == 0)
 		os_fault_set(OS_CALL_PURGE, (struct os_fault){ .per_million = chances[random_below(random, 4)],
 		                                               .error = errors[random_below(random, 3)] });
+	if (random_below(random, 500) == 0)
+		purge_all(0);
+	if (random_below(random, 1000) == 0)
+		os_fault_set(OS_CALL_UNCOMMIT, (struct os_fault){ .per_million = chances[random_below(random, 4)],
+		                                                  .error = errors[random_below(random, 3)] });
 	/* Not both at once: what can be neither moved nor made whole again stays out of use. */
 	if (random_below(random, 1000) == 0) {
 		enum os_call which = calls[1 + random_below(random, 2)];

@@ -60,6 +60,9 @@ static void test_each_call(void **state UNUSED)
 	always(OS_CALL_PURGE, EINVAL);
 	assert_int_equal(os_purge(memory, bytes), -EINVAL);
 	assert_ones(memory);
+	always(OS_CALL_UNCOMMIT, ENOMEM);
+	assert_int_equal(os_uncommit(memory, bytes), -ENOMEM);
+	assert_ones(memory);
 	always(OS_CALL_REMAP_FRESH, ENOMEM);
 	assert_int_equal(os_remap_fresh(memory, bytes), -ENOMEM);
 	assert_ones(memory);
