@@ -172,6 +172,8 @@ struct quarry_stats {
 	uint64_t resident_metadata_bytes;   /* headers, ledgers, heaps, magazines, page maps */
 	uint64_t resident_measured; /* 1: by the kernel's word; 0: estimated from what Quarry knows (it does not know which
 	                             * pages of a live block were touched) */
+	uint64_t pressure_level;    /* how short memory is now: 0 not, as far as is known; 1 somewhat; 2 very */
+	uint64_t pressure_looks;    /* looks that found it short, since the start */
 };
 
 /* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are

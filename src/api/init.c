@@ -54,7 +54,7 @@ void init_once(void)
 		                sealed.options.decay_ms);
 		purge_set_uncommit(os_data_limit() != UINT64_MAX || os_overcommit_is_strict());
 		sweep_configure(sealed.options.decay_ms);
-		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms);
+		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		life_init();
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}

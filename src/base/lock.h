@@ -13,6 +13,7 @@
 /* In the order in which they may be taken. */
 enum lock_rank {
 	LOCK_RANK_INIT = 1,
+	LOCK_RANK_FILES,
 	LOCK_RANK_SHARED_HEAP,
 	LOCK_RANK_HEAP_POOL,
 	LOCK_RANK_SPACE,

@@ -3,6 +3,7 @@
 
 #include "base/port.h"
 #include "os/os.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "space/span.h"
 
@@ -216,6 +217,12 @@ static bool is_due(enum slab_sweep *how)
 	return os_now_ms() >= LOAD(next_ms);
 }
 
+/* While memory is short nothing waits until it has aged. */
+static enum slab_sweep as_things_are(enum slab_sweep how)
+{
+	return pressure_level() == PRESSURE_NONE ? how : SLAB_SWEEP_ALL;
+}
+
 static COLD void wake(void)
 {
 	uint32_t asleep = SLEEPER_ASLEEP;
@@ -243,12 +250,12 @@ void sweep_tick(void)
 		uint64_t now = os_now_ms();
 		bool by_time = now >= LOAD(next_ms);
 		/* Under what may be retained only time gives back. */
-		if (how == SLAB_SWEEP_AGED && !by_time &&
+		if (how == SLAB_SWEEP_AGED && !by_time && pressure_level() == PRESSURE_NONE &&
 		    LOAD(last_left_bytes) + span_dirty_units() * UNIT_BYTES <= purge_retained_max())
 			how = SLAB_SWEEP_LOOK;
 		if (by_time)
 			next_in_time(now);
-		begin(how);
+		begin(as_things_are(how));
 	}
 	advance(STEP_SLABS, STEP_BYTES, false, &swept);
 	epoch_release(&sweep.busy);
@@ -266,12 +273,13 @@ bool sweep_background(void)
 
 	purge_background();
 	/* By time alone, and by the same clock as the program's own slow paths: what another sweep has just noted is not
-	 * old yet. */
+	 * old yet. Unless memory is short. */
 	uint64_t now = os_now_ms();
-	if (now >= LOAD(next_ms) && epoch_try(&sweep.busy)) {
+	bool due = now >= LOAD(next_ms) || pressure_level() != PRESSURE_NONE;
+	if (due && epoch_try(&sweep.busy)) {
 		if (!LOAD(running)) {
 			next_in_time(now);
-			begin(SLAB_SWEEP_AGED);
+			begin(as_things_are(SLAB_SWEEP_AGED));
 		}
 		while (LOAD(running))
 			advance(SIZE_MAX, SIZE_MAX, false, &swept);

@@ -11,6 +11,7 @@
 #include "observe/residency.h"
 #include "observe/walk.h"
 #include "space/meta.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "space/region.h"
 #include "space/span.h"
@@ -133,6 +134,8 @@ void stats_collect_classes(struct quarry_stats *stats, struct class_stats classe
 	stats->refaulted_bytes = swept.refaulted_bytes;
 	stats->sweep_count = swept.sweeps;
 	stats->retained_max_bytes = purge_retained_max();
+	stats->pressure_level = pressure_level();
+	stats->pressure_looks = pressure_looks();
 }
 
 void stats_collect(struct quarry_stats *stats)
@@ -186,6 +189,7 @@ static const struct {
 	FIELD(longest_step_ns), FIELD(refaulted_span_bytes), FIELD(resident_bytes),  FIELD(resident_live_bytes), FIELD(resident_waste_bytes),
 	FIELD(resident_cached_bytes), FIELD(resident_beside_bytes), FIELD(resident_free_page_bytes),
 	FIELD(resident_span_bytes), FIELD(resident_metadata_bytes), FIELD(resident_measured),
+	FIELD(pressure_level),   FIELD(pressure_looks),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -228,6 +232,7 @@ size_t stats_json(char *buffer, size_t capacity)
 
 void stats_print(void)
 {
+	static const char *const levels[] = { "no", "somewhat", "very" };
 	char buffer[SUMMARY_BYTES];
 	struct text text = text_over(buffer, sizeof(buffer));
 	struct quarry_stats stats;
@@ -261,6 +266,8 @@ void stats_print(void)
 	text_format(&text, "quarry:     free pages     %z in slabs\n", stats.resident_free_page_bytes);
 	text_format(&text, "quarry:     free spans     %z\n", stats.resident_span_bytes);
 	text_format(&text, "quarry:     metadata       %z\n", stats.resident_metadata_bytes);
+	text_format(&text, "quarry:   memory is short  %s; %u looks found it so\n", levels[stats.pressure_level],
+	            stats.pressure_looks);
 	text_format(&text, "quarry:   given back       %z in %u calls and %u sweeps, the longest call %u ns\n",
 	            stats.purged_bytes, stats.purge_count, stats.sweep_count, stats.longest_purge_ns);
 	text_format(&text, "quarry:     in steps       %u, the longest %u ns\n", stats.purge_step_count, stats.longest_step_ns);

@@ -67,6 +67,23 @@ uint64_t os_now_ms(void);
 /* Nanoseconds of the same clock, fine. */
 uint64_t os_now_ns(void);
 
+/* ---- file.c ---- */
+
+/* A file under /proc or /sys that is kept open, to be read again and again. It closes on exec, and its number is high
+ * (up to 1,024), so that the program's own are what they would be. */
+struct os_file {
+	int number;                     /* 0: none */
+	uint64_t device;
+	uint64_t inode;
+};
+/* False, and none, if it can't be opened or no high number is to be had. For a moment the lowest free number is taken. */
+bool os_file_open(struct os_file *file, const char *path);
+/* Reads from the offset on (pread: moves nobody's position, takes nothing out of a pipe); how many bytes, or a negative
+ * errno. A program may have closed the number, and may use it itself: what comes then is its file's. */
+long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uint64_t offset);
+/* Closes it, if the number still is that file's. From then on it is none. */
+void os_file_close(struct os_file *file);
+
 /* ---- thread.c ---- */
 
 /* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */

@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "os/os.h"
+#include "space/pressure.h"
 #include "space/region.h"
 #include "space/span.h"
 
@@ -35,6 +36,8 @@
 #define DENSITY_ONE 256
 #define DENSITY_MIN (DENSITY_ONE / 4)
 #define DENSITY_PURGES 8
+/* What may be retained at most while memory is short. */
+#define RETAIN_BYTES_UNDER_PRESSURE (4 * MIB)
 
 static struct {
 	_Atomic uint64_t retain_bytes;
@@ -152,9 +155,12 @@ size_t purge_retained_max(void)
 	uint64_t used = span_used_units() * UNIT_BYTES;
 	uint64_t in_slabs = LOAD(free_in_slabs);
 	uint64_t live = used > in_slabs ? used - in_slabs : 0;
+	enum pressure pressure = pressure_level();
 
-	if (LOAD(decay_ms) == 0 || retain == 0)
+	if (LOAD(decay_ms) == 0 || retain == 0 || pressure == PRESSURE_MUCH)
 		return 0;
+	if (pressure == PRESSURE_SOME)
+		return min_size(min_size(retain, RETAIN_BYTES_UNDER_PRESSURE), LOAD(retain_most));
 	uint64_t share = (live >> SHARE_LOG2) * LOAD(retain_share);
 	uint64_t most = (retain > share ? retain : share);
 	uint64_t credit = LOAD(credit);
@@ -218,8 +224,10 @@ static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 bool purge_before_release(void *address, size_t bytes)
 {
 	/* The first test is cheap, and enough for most. */
-	bool stays = (bytes <= LOAD(retain_bytes) && bytes <= LOAD(retain_most)) || bytes <= purge_retained_max() ||
-	             (LOAD(has_background) && bytes > PURGE_STEP_BYTES);
+	enum pressure pressure = pressure_level();
+	bool stays = (bytes <= LOAD(retain_bytes) && bytes <= LOAD(retain_most) && pressure == PRESSURE_NONE) ||
+	             bytes <= purge_retained_max() ||
+	             (LOAD(has_background) && bytes > PURGE_STEP_BYTES && pressure != PRESSURE_MUCH);
 	bool refused;
 
 	if ((stays && LOAD(decay_ms) != 0) || purge_is_held())

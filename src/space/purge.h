@@ -24,7 +24,8 @@ void purge_set_uncommit(bool at_once);
 
 /* How many bytes of free memory may stay resident: the larger of `retain` and retain_percent of what is live, and a
  * credit besides, for memory that was needed again soon after it had been given back. The credit halves in some three
- * decay_ms. At most retain_max; 0 if nothing is to be kept. */
+ * decay_ms. At most retain_max; 0 if nothing is to be kept. While memory is short (pressure.h) some MiB of `retain`, or
+ * nothing. */
 size_t purge_retained_max(void);
 
 /* So many bytes that had been given back were needed again. */

@@ -4,6 +4,7 @@
 #include "thread/fork.h"
 
 #include "os/os.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "thread/life.h"
 #include "thread/pool.h"
@@ -11,7 +12,7 @@
 #include "thread/shared.h"
 
 /* In the order of their ranks. */
-static struct lock *const locks[] = { &shared_lock, &pool_lock, &space_lock };
+static struct lock *const locks[] = { &pressure_lock, &shared_lock, &pool_lock, &space_lock };
 
 /* A step takes a millisecond or two. */
 #define PURGE_WAITS_MAX 1000
@@ -47,6 +48,7 @@ void fork_child(void)
 		lock_reset(locks[i - 1]);
 	uint32_t epoch = epoch_now() + 1;
 	atomic_store_explicit(&ledger_epoch, epoch != 0 ? epoch : 1, memory_order_relaxed);
+	pressure_fork_child();
 	purge_fork_child();
 	life_fork_child();
 	scavenger_fork_child();

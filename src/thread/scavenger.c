@@ -6,6 +6,7 @@
 #include "base/port.h"
 #include "block/sweep.h"
 #include "os/os.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "thread/pool.h"
 #include "thread/shared.h"
@@ -18,6 +19,7 @@
 
 static struct {
 	_Atomic bool on;
+	_Atomic bool watches;                   /* how short memory is */
 	_Atomic bool stopping;
 	_Atomic uint64_t look_ms;
 } scavenger;
@@ -27,10 +29,18 @@ static bool stands_alone(void)
 	return pool_counts().in_use < HEAPS_MIN;
 }
 
+/* From the start of its thread to the end: it does the background's work, and watches. */
+static void serve(bool on)
+{
+	purge_set_background(on);
+	if (!on)
+		pressure_close();
+	else if (atomic_load_explicit(&scavenger.watches, memory_order_relaxed))
+		pressure_open(&pressure_places, os_now_ns());
+}
+
 static void set(uint32_t state)
 {
-	if (state == SLEEPER_NONE)
-		purge_set_background(false);
 	atomic_store_explicit(&sweep_sleeper, state, memory_order_release);
 }
 
@@ -54,11 +64,11 @@ static bool change_from_any(uint32_t to)
 static bool ends(void)
 {
 	/* Before the word: from then on another one may be started. */
-	purge_set_background(false);
+	serve(false);
 	/* A second heap that came into use in between saw a scavenger: one of the two sees the other. */
 	if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_AWAKE)))
 		return true;
-	purge_set_background(true);
+	serve(true);
 	return false;
 }
 
@@ -72,14 +82,16 @@ static bool sleep_until_needed(void)
 	/* A slow path that passed by since the last look saw nobody asleep. */
 	if (sweep_is_needed() || stands_alone())
 		change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
+	pressure_rest();
 	while (atomic_load_explicit(&sweep_sleeper, memory_order_acquire) == SLEEPER_ASLEEP)
 		port_futex_wait(&sweep_sleeper, SLEEPER_ASLEEP);
+	pressure_look(os_now_ns());
 	return true;
 }
 
 static void scavenger_run(void)
 {
-	purge_set_background(true);
+	serve(true);
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
 	for (int idle = 0;;) {
 		os_futex_wait_ms(&sweep_sleeper, SLEEPER_AWAKE, atomic_load_explicit(&scavenger.look_ms, memory_order_relaxed));
@@ -87,11 +99,13 @@ static void scavenger_run(void)
 		change(SLEEPER_CALLED, SLEEPER_AWAKE);
 		/* With the last heap's thread the process may be about to end; it must not wait for us. */
 		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING) {
+			serve(false);
 			set(SLEEPER_NONE);
 			return;
 		}
 		if (pool_counts().in_use == 0 && ends())
 			return;
+		pressure_look(os_now_ns());
 		/* What others freed into slabs whose owners sleep in the pool, or share one heap. */
 		shared_tidy();
 		pool_tidy_waiting();
@@ -104,11 +118,12 @@ static void scavenger_run(void)
 	}
 }
 
-void scavenger_configure(bool on, uint64_t decay_ms)
+void scavenger_configure(bool on, uint64_t decay_ms, bool watches)
 {
 	uint64_t look_ms = decay_ms / LOOKS_PER_DECAY;
 
 	atomic_store_explicit(&scavenger.on, on && decay_ms > 0, memory_order_relaxed);
+	atomic_store_explicit(&scavenger.watches, watches, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.look_ms, look_ms > LOOK_MS_MIN ? look_ms : LOOK_MS_MIN, memory_order_relaxed);
 }
 
@@ -142,6 +157,7 @@ void scavenger_stop(void)
 
 void scavenger_fork_child(void)
 {
+	purge_set_background(false);
 	set(SLEEPER_NONE);
 	atomic_store_explicit(&scavenger.stopping, false, memory_order_relaxed);
 }

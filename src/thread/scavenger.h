@@ -9,8 +9,9 @@
 
 #include "base/compiler.h"
 
-/* Before the second thread exists. Off, or a decay_ms of 0: none is ever started. */
-void scavenger_configure(bool on, uint64_t decay_ms);
+/* Before the second thread exists. Off, or a decay_ms of 0: none is ever started. `watches`: it looks how short memory
+ * is, in files that it opens when it starts (space/pressure.h). */
+void scavenger_configure(bool on, uint64_t decay_ms, bool watches);
 
 /* A thread has got its heap: starts the scavenger if that was not the only one. No lock is held. */
 void scavenger_start_if_needed(void);

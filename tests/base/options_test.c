@@ -76,6 +76,7 @@ static void test_defaults(void **state UNUSED)
 	assert_int_equal(options.retain_percent, 25);
 	assert_int_equal(options.retain_max, 1024 * GIB);
 	assert_true(options.scavenger);
+	assert_true(options.pressure);
 	assert_false(options.stats);
 	assert_false(options.confirm);
 	assert_false(options.help);
@@ -159,6 +160,7 @@ static void test_values(void **state UNUSED)
 	assert_int_equal(accepted("retain_max=1M,retain_percent=3")->retain, 16 * MIB);
 	assert_false(accepted("scavenger=off")->scavenger);
 	assert_true(accepted("scavenger=off,scavenger")->scavenger);
+	assert_false(accepted("pressure=off")->pressure);
 	assert_true(accepted("stats=on")->stats);
 	assert_false(accepted("stats,stats=off")->stats);
 	assert_true(accepted("stats")->stats);
@@ -423,6 +425,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: retain_percent=25 (default)\n"
 	                    "quarry: retain_max=1T (default)\n"
 	                    "quarry: scavenger=on (default)\n"
+	                    "quarry: pressure=on (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");

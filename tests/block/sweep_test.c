@@ -9,6 +9,7 @@
 #include "block/sweep.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "space/span.h"
 
@@ -296,6 +297,33 @@ static void test_background(void **state UNUSED)
 	blocks_free_rest(blocks, count);
 }
 
+/* While memory is short a free page goes at once, whoever sweeps, and though more might be retained. */
+static void test_pressure(void **state UNUSED)
+{
+	for (int background = 0; background < 2; background++) {
+		configure(1024 * MIB, HOUR_MS);
+		size_t count = rounds(20000, 4000);
+		char **blocks = blocks_make(count);
+		blocks_free_most(blocks, count);
+		size_t free_bytes = walk_droppable();
+		assert_true(free_bytes > 0);
+		/* No sweep has seen these yet. */
+		uint64_t given_back = sweep_figures().given_back_bytes;
+		atomic_store_explicit(&pressure_now, PRESSURE_SOME, memory_order_relaxed);
+		if (background) {
+			sweep_background();
+		} else {
+			sweep_note(64 * MIB, 0);
+			for (int i = 0; i < 1000; i++)
+				sweep_tick();
+		}
+		atomic_store_explicit(&pressure_now, PRESSURE_NONE, memory_order_relaxed);
+		assert_int_equal(sweep_figures().given_back_bytes - given_back, free_bytes);
+		assert_int_equal(walk_droppable(), 0);
+		blocks_free_rest(blocks, count);
+	}
+}
+
 /* ---- Zero ---- */
 
 static bool all_bytes(const unsigned char *block, size_t bytes, unsigned char value)
@@ -442,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_decay),
 		cmocka_unit_test(test_young_memory_stays),
 		cmocka_unit_test(test_background),
+		cmocka_unit_test(test_pressure),
 		cmocka_unit_test(test_calloc_after_sweeps),
 		cmocka_unit_test(test_calloc_beside_sweeps),
 		cmocka_unit_test(test_fork_in_a_step),

@@ -393,6 +393,8 @@ static void test_json(void **state UNUSED)
 	ASSERT_FIELD(resident_span_bytes);
 	ASSERT_FIELD(resident_metadata_bytes);
 	ASSERT_FIELD(resident_measured);
+	ASSERT_FIELD(pressure_level);
+	ASSERT_FIELD(pressure_looks);
 
 	size_t rows = 0;
 	for (const char *at = json; (at = strstr(at, "{\"size\": ")) != NULL; at++) {

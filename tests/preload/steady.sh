@@ -12,7 +12,7 @@ $CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w "$QUARRY_SOURCE/tests/preload/s
 
 # trace FILE PRELOAD ARGUMENTS...
 trace() {
-	strace -f -o "$1" -E LD_PRELOAD="$2" "$scratch/steady" "${@:3}" || bail "the program ends badly under strace"
+	strace -f -o "$1" -E LD_PRELOAD="$2" -E QUARRY_OPTIONS="${options:-}" "$scratch/steady" "${@:3}" || bail "the program ends badly under strace"
 }
 between_marks() {
 	awk '/ getppid\(/ { inside = !inside; next } inside' "$1"
@@ -22,12 +22,14 @@ calls_of() {
 }
 
 trace "$scratch/one" "$QUARRY_SO"
-trace "$scratch/two" "$QUARRY_SO" second-thread
+options=pressure=off trace "$scratch/two" "$QUARRY_SO" second-thread
+trace "$scratch/watching" "$QUARRY_SO" second-thread
 trace "$scratch/plain" "" second-thread
 is "$(grep -c ' getppid(' "$scratch/one")" 2 "(the marks are seen)"
 is "$(between_marks "$scratch/one")" "" "100,000 blocks in a steady state: no system call"
 is "$(between_marks "$scratch/two" | grep -v 'madvise\|mincore\|futex')" "" "with a second thread: none but giving back"
-is "$(grep -E '"/(proc|sys)/' "$scratch/two")" "" "nothing under /proc or /sys is opened"
+is "$(cat "$scratch/one" "$scratch/two" | grep -E '"/(proc|sys)/')" "" \
+   "nothing under /proc or /sys is opened by a program with one thread, or with pressure=off"
 opened() {
 	grep -oE '(open|openat|access|stat|readlink)[a-z0-9]*\([^"]*"[^"]*"' "$1" | grep -oE '"[^"]*"' | grep -vE 'libquarry|/tls/|/x86_64/|/haswell/|glibc-hwcaps' | sort -u
 }
@@ -37,4 +39,10 @@ allowed='clock_gettime futex getpid getrandom gettid madvise mincore mmap mprote
 allowed+=' syscall_0x1ce'
 extra=$(comm -13 <(calls_of "$scratch/plain") <(calls_of "$scratch/two") | grep -vxF "$(tr ' ' '\n' <<<"$allowed")")
 is "$extra" "" "no system call is made that isn't in the list"
+# How short memory is: some files, opened before the program's steady state or in it, and one call to read them.
+opened_more=$(comm -13 <(opened "$scratch/plain") <(opened "$scratch/watching") |
+	grep -vE '^"(/proc/self/(cgroup|mountinfo)|/proc/pressure/memory|/[^"]*/memory\.[a-z_]*)"$')
+is "$opened_more" "" "no other file with pressure=on"
+calls_more=$(comm -13 <(calls_of "$scratch/two") <(calls_of "$scratch/watching"))
+is "$(grep -vxE 'close|fcntl|openat|statx|pread64|madvise|mincore|futex|munmap' <<<"$calls_more")" "" "no other system calls"
 done_testing

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "os/os.h"
+#include "space/pressure.h"
 #include "space/purge.h"
 #include "space/region.h"
 #include "space/span.h"
@@ -227,6 +228,69 @@ static void test_before_release(void **state UNUSED)
 	lock_take(&space_lock);
 	span_release(range.start, range.units, false);
 	lock_release(&space_lock);
+}
+
+static void short_of_memory(enum pressure level)
+{
+	atomic_store_explicit(&pressure_now, level, memory_order_relaxed);
+}
+
+/* While memory is short little may be retained, whatever is live or was needed again, or nothing. */
+static void test_pressure(void **state UNUSED)
+{
+	struct span_range range;
+
+	configure(8 * MIB, HOUR_MS);
+	purge_configure(8 * MIB, 1000, UINT64_MAX, HOUR_MS);
+	lock_take(&space_lock);
+	assert_true(span_take(16 * MIB / UNIT_BYTES, UNIT_BYTES, &range));
+	lock_release(&space_lock);
+	purge_tick();
+	purge_credit(1024 * MIB);
+	size_t usual = purge_retained_max();
+	assert_true(usual > 100 * MIB);
+	short_of_memory(PRESSURE_SOME);
+	assert_int_equal(purge_retained_max(), 4 * MIB);
+	purge_set_retain(3 * MIB);
+	assert_int_equal(purge_retained_max(), 3 * MIB);
+	purge_set_retain(8 * MIB);
+
+	memset((void *)range.start, 1, 16 * MIB);
+	assert_false(purge_before_release((void *)range.start, 4 * MIB));
+	assert_true(purge_before_release((void *)range.start, 4 * MIB + UNIT_BYTES));
+	assert_int_equal(*(char *)range.start, 0);
+	purge_set_background(true);
+	assert_false(purge_before_release((void *)(range.start + 8 * MIB), 8 * MIB));
+	short_of_memory(PRESSURE_MUCH);
+	assert_int_equal(purge_retained_max(), 0);
+	assert_true(purge_before_release((void *)(range.start + 8 * MIB), 8 * MIB));
+	assert_true(purge_before_release((void *)(range.start + 6 * MIB), UNIT_BYTES));
+	assert_int_equal(((char *)range.start)[6 * MIB], 0);
+	purge_set_background(false);
+	short_of_memory(PRESSURE_NONE);
+	assert_in_range(purge_retained_max(), usual, usual + 8 * MIB);
+	purge_configure(8 * MIB, 1000, 2 * MIB, HOUR_MS);
+	short_of_memory(PRESSURE_SOME);
+	assert_int_equal(purge_retained_max(), 2 * MIB);
+	short_of_memory(PRESSURE_NONE);
+	lock_take(&space_lock);
+	span_release(range.start, range.units, false);
+	lock_release(&space_lock);
+
+	/* What is dirty goes with the next slow paths. */
+	configure(1024 * MIB, HOUR_MS);
+	make_dirty(10, 30);
+	purge_tick();
+	assert_int_equal(dirty_bytes(), 300 * UNIT_BYTES);
+	short_of_memory(PRESSURE_SOME);
+	for (size_t i = 0; i < 20; i++)
+		purge_tick();
+	assert_in_range(dirty_bytes(), 4 * MIB, 4 * MIB + MIB / 2);
+	short_of_memory(PRESSURE_MUCH);
+	for (size_t i = 0; i < 20; i++)
+		purge_tick();
+	assert_int_equal(dirty_bytes(), 0);
+	short_of_memory(PRESSURE_NONE);
 }
 
 static void test_no_decay_is_at_once(void **state UNUSED)
@@ -691,6 +755,7 @@ int main(void)
 		cmocka_unit_test(test_retained_max),
 		cmocka_unit_test(test_credit_follows_density),
 		cmocka_unit_test(test_before_release),
+		cmocka_unit_test(test_pressure),
 		cmocka_unit_test(test_no_decay_is_at_once),
 		cmocka_unit_test(test_use_stops_decay),
 		cmocka_unit_test(test_uncommits),
