@@ -9,6 +9,7 @@
 #include "observe/stats.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
+#include "space/huge.h"
 #include "space/purge.h"
 #include "thread/fork.h"
 #include "thread/life.h"
@@ -45,11 +46,19 @@ static void options_read(struct options *options)
 	text_write_error(&text);
 }
 
+static enum huge huge_wish(unsigned thp)
+{
+	if (thp == OPTION_thp_always)
+		return HUGE_WANTED;
+	return thp == OPTION_thp_system ? HUGE_AS_SYSTEM : HUGE_NONE;
+}
+
 void init_once(void)
 {
 	lock_take(&init_lock);
 	if (!atomic_load_explicit(&init_done, memory_order_relaxed)) {
 		options_read(&sealed.options);
+		huge_configure(huge_wish(sealed.options.thp));
 		purge_configure(sealed.options.retain, sealed.options.retain_percent, sealed.options.retain_max,
 		                sealed.options.decay_ms);
 		purge_set_uncommit(os_data_limit() != UINT64_MAX || os_overcommit_is_strict());

@@ -8,6 +8,7 @@
 
 enum option_foreign { OPTION_foreign_forward, OPTION_foreign_ignore, OPTION_foreign_abort };
 enum option_deepbind { OPTION_deepbind_mask, OPTION_deepbind_keep };
+enum option_thp { OPTION_thp_default, OPTION_thp_never, OPTION_thp_system, OPTION_thp_always };
 
 /* Where a value came from, in rising precedence. */
 enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_PROGRAM, OPTION_FROM_ENVIRONMENT };

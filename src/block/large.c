@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/memcheck.h"
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/meta.h"
 #include "space/purge.h"
 #include "space/span.h"
@@ -189,7 +190,7 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 	bool dirty = true;
 
 	if (moved)
-		dirty = os_remap_fresh((void *)start, units * UNIT_BYTES) != 0;
+		dirty = huge_remap_fresh((void *)start, units * UNIT_BYTES) != 0;
 	else
 		dirty = !purge_before_release((void *)start, units * UNIT_BYTES);
 	lock_take(&space_lock);
@@ -289,7 +290,7 @@ static bool move_choose(const struct span *large, struct move *move)
 static void source_release(struct span *large, struct move move)
 {
 	/* What was moved from it is zero now; what had itself been moved needs its place in the region's mapping back. */
-	bool dirty = large->moved.units > 0 && os_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) != 0;
+	bool dirty = large->moved.units > 0 && huge_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) != 0;
 
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
 	lock_take(&space_lock);
@@ -329,7 +330,7 @@ void *large_move(struct span *large, size_t bytes)
 		return NULL;
 	if (os_move((void *)large->start, (void *)target->start, moving) != 0) {
 		/* A hole must never be handed out: without a mapping the span stays out of use. */
-		bool whole = os_remap_fresh((void *)range.start, range.units * UNIT_BYTES) == 0;
+		bool whole = huge_remap_fresh((void *)range.start, range.units * UNIT_BYTES) == 0;
 		lock_take(&space_lock);
 		if (whole)
 			span_release_mapped(range.start, range.units, 0, false);

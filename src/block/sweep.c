@@ -3,6 +3,7 @@
 
 #include "base/port.h"
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/pressure.h"
 #include "space/purge.h"
 #include "space/span.h"
@@ -217,10 +218,13 @@ static bool is_due(enum slab_sweep *how)
 	return os_now_ms() >= LOAD(next_ms);
 }
 
-/* While memory is short nothing waits until it has aged. */
+/* While memory is short nothing waits until it has aged. Else, where huge pages are wanted, what is free in slabs stays:
+ * none would survive. */
 static enum slab_sweep as_things_are(enum slab_sweep how)
 {
-	return pressure_level() == PRESSURE_NONE ? how : SLAB_SWEEP_ALL;
+	if (pressure_level() != PRESSURE_NONE)
+		return SLAB_SWEEP_ALL;
+	return huge_is_wanted() ? SLAB_SWEEP_LOOK : how;
 }
 
 static COLD void wake(void)
@@ -263,7 +267,9 @@ void sweep_tick(void)
 
 bool sweep_is_needed(void)
 {
-	return LOAD(taken_bytes) + LOAD(freed_bytes) > 0 || LOAD(last_left_bytes) > 0 || LOAD(running) || span_dirty_units() > 0;
+	bool left = LOAD(last_left_bytes) > 0 && as_things_are(SLAB_SWEEP_AGED) != SLAB_SWEEP_LOOK;
+
+	return LOAD(taken_bytes) + LOAD(freed_bytes) > 0 || left || LOAD(running) || purge_is_needed();
 }
 
 bool sweep_background(void)

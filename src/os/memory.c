@@ -123,6 +123,11 @@ int os_remap_fresh(void *address, size_t bytes)
 	return syscall_failed(result) ? (int)result : 0;
 }
 
+int os_advise_huge(void *address, size_t bytes, bool wanted)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 void os_unmap(void *address, size_t bytes)
 {
 	SYSCALL2(SYS_munmap, address, bytes);

@@ -35,8 +35,11 @@ int os_protect_read(void *address, size_t bytes);
 int os_seal(void *address, size_t bytes);
 /* Drops the memory; the next touch finds zeros (MADV_DONTNEED). */
 int os_purge(void *address, size_t bytes);
-/* Puts fresh zeroed memory in place of whatever is mapped there, so that its VMA merges with its neighbours. */
+/* Puts fresh zeroed memory in place of whatever is mapped there, so that its VMA merges with its neighbours, if nothing
+ * has been said of those that the new one hasn't heard. */
 int os_remap_fresh(void *address, size_t bytes);
+/* Says whether huge pages are wanted in the range; a split of its VMA, unless its neighbours have heard the same. */
+int os_advise_huge(void *address, size_t bytes, bool wanted);
 /* Moves the pages of [from, from+bytes) to `to`, replacing what is mapped there; `from` stays mapped and reads as
  * zeros (mremap with MREMAP_DONTUNMAP, Linux 5.7). A source of several VMAs is moved piece by piece. On failure
  * nothing is moved, but the target may be unmapped: os_remap_fresh makes it whole. The ranges must not overlap. */

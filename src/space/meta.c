@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/space.h"
 
 #define ARENA_MAX 1024
@@ -60,6 +61,7 @@ static bool arena_reserve(size_t bytes)
 	}
 	if (memory == NULL)
 		return false;
+	huge_note_reserved(memory, usable + 2 * page);
 	if (meta_add_arena(memory + page, usable))
 		return true;
 	os_unmap(memory, usable + 2 * page);

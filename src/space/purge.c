@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/pressure.h"
 #include "space/region.h"
 #include "space/span.h"
@@ -25,6 +26,8 @@
 #define CALLS_PER_LOOK 16
 /* Slow paths that pass after the kernel has refused, before it is asked again. */
 #define CALLS_AFTER_REFUSAL 4096
+/* The same when what is dirty holds no whole huge page. */
+#define CALLS_WITHOUT_PIECES 256
 /* What dropping a unit that is there takes at least: measured 1.5 to 3 us, and 0.05 where nothing is. */
 #define PURGE_UNIT_NS 1000
 /* What may be exceeded before the excess goes: this part of what may be retained, at most so much. */
@@ -245,9 +248,15 @@ bool purge_before_release(void *address, size_t bytes)
 	return true;
 }
 
+/* What goes by itself: whole huge pages where they are wanted, unless memory is short. */
+static size_t piece_units(void)
+{
+	return huge_is_wanted() && pressure_level() == PRESSURE_NONE ? HUGE_BYTES / UNIT_BYTES : 1;
+}
+
 /* One step: takes runs of dirty units out of the free spans, drops their memory without a lock, puts them back clean.
  * Returns how many bytes, 0 if there was nothing to take or the kernel refused. */
-static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
+static size_t purge_step(bool aged_only, size_t piece_units, size_t *resident, size_t max_bytes)
 {
 	struct span_range ranges[PURGE_STEP_RUNS];
 	size_t count = 0;
@@ -259,9 +268,9 @@ static size_t purge_step(bool aged_only, size_t *resident, size_t max_bytes)
 	struct span *span;
 
 	lock_take(&space_lock);
-	while (!LOAD(paused) && count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only)) != NULL &&
-	       span_take_dirty(span, aged_only, units_left, &ranges[count]))
-		units_left -= ranges[count++].units;
+	while (!LOAD(paused) && count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only, piece_units)) != NULL &&
+	       span_take_dirty(span, aged_only, piece_units, units_left, &ranges[count]))
+		units_left -= min_size(ranges[count++].units, units_left);
 	STORE(in_flight, LOAD(in_flight) + 1);
 	lock_release(&space_lock);
 
@@ -303,7 +312,7 @@ static bool uncommit_step(void)
 	if (!found)
 		return false;
 	size_t bytes = range.units * UNIT_BYTES;
-	int error = os_uncommit((void *)range.start, bytes);
+	int error = huge_uncommit((void *)range.start, bytes);
 	/* Refused before anything was changed (as when there are too many mappings), or after that: what may be unmapped
 	 * counts as uncommitted, so that nobody gets it. */
 	bool uncommitted = error == 0 || (error == -ENOMEM && os_commit((void *)range.start, bytes) != 0);
@@ -363,8 +372,9 @@ void purge_tick(void)
 	/* Not for each slab that becomes empty: a call to the kernel costs as much as it frees. */
 	if (dirty > retain + min_size(retain / SLACK_FRACTION, SLACK_BYTES_MAX)) {
 		size_t excess = min_size(dirty - retain, PURGE_STEP_BYTES);
-		if (purge_step(true, NULL, excess) == 0)
-			purge_step(false, NULL, excess);
+		if (purge_step(true, piece_units(), NULL, excess) == 0 && purge_step(false, piece_units(), NULL, excess) == 0 &&
+		    huge_is_wanted())
+			STORE(calls_to_skip, CALLS_WITHOUT_PIECES);
 		return;
 	}
 	/* Counted without care for other threads: only how often matters. */
@@ -376,7 +386,7 @@ void purge_tick(void)
 	}
 	if (!LOAD(aged_left))
 		return;
-	if (purge_step(true, NULL, PURGE_STEP_BYTES) == 0)
+	if (purge_step(true, piece_units(), NULL, PURGE_STEP_BYTES) == 0)
 		age();
 }
 
@@ -401,15 +411,25 @@ void purge_background(void)
 		return;
 	STORE(calls_to_skip, 0);
 	while ((dirty = dirty_bytes()) > purge_retained_max())
-		if (purge_step(false, NULL, min_size(dirty - purge_retained_max(), PURGE_STEP_BYTES)) == 0)
+		if (purge_step(false, piece_units(), NULL, min_size(dirty - purge_retained_max(), PURGE_STEP_BYTES)) == 0)
 			return;
 	if (!tick_is_due(os_now_ms()) && !LOAD(aged_left))
 		return;
 	learn(true);
-	while (purge_step(true, NULL, PURGE_STEP_BYTES) > 0)
+	while (purge_step(true, piece_units(), NULL, PURGE_STEP_BYTES) > 0)
 		;
 	age();
 	uncommit_what_is_due();
+}
+
+bool purge_is_needed(void)
+{
+	if (dirty_bytes() == 0 || piece_units() == 1)
+		return dirty_bytes() > 0;
+	lock_take(&space_lock);
+	bool found = span_find_dirty(false, piece_units()) != NULL;
+	lock_release(&space_lock);
+	return found;
 }
 
 bool purge_is_in_flight(void)
@@ -438,7 +458,7 @@ size_t purge_all(size_t keep_bytes)
 	size_t dirty;
 
 	while ((dirty = dirty_bytes()) > keep_bytes)
-		if (purge_step(false, &resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES)) == 0)
+		if (purge_step(false, 1, &resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES)) == 0)
 			break;
 	while (uncommit_step())
 		;

@@ -67,6 +67,8 @@ static inline void purge_end_hold(void)
 /* All that is due, for a thread that has nothing else to do: what is above purge_retained_max, and what has aged. */
 void purge_background(void);
 void purge_set_background(bool there_is);
+/* Whether anything may become due if nobody calls. */
+bool purge_is_needed(void);
 
 /* Under space_lock: whether a step is at work, its spans being nobody's meanwhile: a fork would lose them. */
 bool purge_is_in_flight(void);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/meta.h"
 
 /* A region is several times the machine's memory, so that one is enough for almost every program. */
@@ -184,6 +185,7 @@ static struct region *region_reserve(size_t needed_bytes)
 		bytes = max_size(ROUND_DOWN(bytes / 2, UNIT_BYTES), needed_bytes);
 		layout = layout_of(bytes);
 	}
+	huge_note_reserved(memory, layout.total);
 	/* The bits whole, and of the page map what one page holds: 32 MiB of region with 4 KiB pages. */
 	size_t map_step = min_size(layout.page_map_bytes, page);
 	char *bits = memory + page;
@@ -208,6 +210,7 @@ static struct region *region_reserve(size_t needed_bytes)
 	region->page_map_bytes = map_step;
 	region->base = ROUND_UP((uintptr_t)meta + layout.meta_bytes + page, layout.alignment);
 	region->reserved_bytes = bytes;
+	huge_note_region((void *)region->base, bytes);
 	regions[count] = region;
 	atomic_store_explicit(&regions_count, count + 1, memory_order_release);
 	return region;

@@ -407,18 +407,21 @@ size_t span_clean_units(void)
 
 /* ---- For purging ---- */
 
-/* The first run of units in a free span that a purge may take; units 0 if there is none. */
-static struct span_range dirty_run(const struct span *span, bool aged_only)
+/* The first whole pieces of one run of bits in [first, end); units 0 if there are none. A piece is so many units, and a
+ * multiple of itself. */
+static struct span_range pieces_find(const struct region *region, const uint64_t *bits, size_t first, size_t end,
+                                     size_t piece_units)
 {
-	struct region *region = region_of((void *)span->start);
-	size_t first = region_unit(region, span->start);
-	const uint64_t *bits = aged_only ? region->aged : region->dirty;
-	struct span_range run;
-	size_t unit = region_bits_run(bits, first, first + span->units, true, &run.units);
+	size_t piece_bytes = piece_units * UNIT_BYTES;
+	size_t run;
 
-	run.start = region->base + unit * UNIT_BYTES;
-	run.dirty_units = run.units;
-	return run;
+	for (size_t unit = first; (unit = region_bits_run(bits, unit, end, true, &run)) < end; unit += run) {
+		uintptr_t from = ROUND_UP(region->base + unit * UNIT_BYTES, piece_bytes);
+		uintptr_t to = ROUND_DOWN(region->base + (unit + run) * UNIT_BYTES, piece_bytes);
+		if (from < to)
+			return (struct span_range){ .start = from, .units = (to - from) >> UNIT_LOG2 };
+	}
+	return (struct span_range){ 0 };
 }
 
 /* The free span that a unit lies in, NULL if it is in none: its descriptor is at its first unit, which is the nearest
@@ -440,7 +443,7 @@ static struct {
 	size_t unit;
 } places[2];
 
-struct span *span_find_dirty(bool aged_only)
+struct span *span_find_dirty(bool aged_only, size_t piece_units)
 {
 	/* Each region once, and the first one's beginning again. */
 	for (size_t tries = region_count() + 1; tries > 0;) {
@@ -448,32 +451,35 @@ struct span *span_find_dirty(bool aged_only)
 		size_t *unit = &places[aged_only].unit;
 		struct region *region = region_at(*index < region_count() ? *index : 0);
 		size_t units = atomic_load_explicit(&region->committed_bytes, memory_order_relaxed) >> UNIT_LOG2;
-		size_t run;
-		size_t found = region_bits_run(aged_only ? region->aged : region->dirty, *unit, units, true, &run);
-		if (found >= units) {
+		struct span_range found =
+		        pieces_find(region, aged_only ? region->aged : region->dirty, *unit, units, piece_units);
+		if (found.units == 0) {
 			*index = *index + 1 < region_count() ? *index + 1 : 0;
 			*unit = 0;
 			tries--;
 			continue;
 		}
-		*unit = found;
-		struct span *span = free_around(region, found);
+		*unit = region_unit(region, found.start);
+		struct span *span = free_around(region, *unit);
 		if (span != NULL)
 			return span;
 		/* In somebody's hands right now: being zeroed, or purged. */
-		*unit = found + run;
+		*unit += found.units;
 	}
 	return NULL;
 }
 
-bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range)
+bool span_take_dirty(struct span *span, bool aged_only, size_t piece_units, size_t max_units, struct span_range *range)
 {
-	struct span_range run = dirty_run(span, aged_only);
+	struct region *region = region_of((void *)span->start);
+	size_t first = region_unit(region, span->start);
 
 	DCHECK(lock_is_held(&space_lock));
-	if (run.units == 0)
+	struct span_range found = pieces_find(region, aged_only ? region->aged : region->dirty, first, first + span->units,
+	                                      piece_units);
+	if (found.units == 0)
 		return false;
-	free_cut(span, run.start, min_size(run.units, max_units), range);
+	free_cut(span, found.start, min_size(found.units, max_size(ROUND_DOWN(max_units, piece_units), piece_units)), range);
 	return true;
 }
 

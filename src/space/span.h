@@ -46,11 +46,11 @@ void span_forget_given_back(void);
 size_t span_taken_again_units(void);
 
 /* For purge.c. The free span with dirty memory that a purge should take next: with aged_only one that has units that
- * were dirty at the last tick already. NULL if there is none. */
-struct span *span_find_dirty(bool aged_only);
-/* Takes out of a free span its first run of dirty (or dirty and aged) units, at most max_units of them. The caller
+ * were dirty at the last tick already. NULL if there is none. Whole pieces of so many units (a power of two) count. */
+struct span *span_find_dirty(bool aged_only, size_t piece_units);
+/* Takes out of a free span its first run of dirty (or dirty and aged) pieces, at most max_units or one of them. The caller
  * owns them and gives them back with span_release. False if there is none. */
-bool span_take_dirty(struct span *span, bool aged_only, size_t max_units, struct span_range *range);
+bool span_take_dirty(struct span *span, bool aged_only, size_t piece_units, size_t max_units, struct span_range *range);
 /* Takes pieces of clean, committed units that may be uncommitted, out of one of the largest free spans that has any; at
  * most max_units. As above, but who has uncommitted them says so (region.h) before he gives them back. */
 bool span_take_clean(size_t max_units, struct span_range *range);

@@ -77,6 +77,7 @@ static void test_defaults(void **state UNUSED)
 	assert_int_equal(options.retain_max, 1024 * GIB);
 	assert_true(options.scavenger);
 	assert_true(options.pressure);
+	assert_int_equal(options.thp, OPTION_thp_default);
 	assert_false(options.stats);
 	assert_false(options.confirm);
 	assert_false(options.help);
@@ -161,6 +162,10 @@ static void test_values(void **state UNUSED)
 	assert_false(accepted("scavenger=off")->scavenger);
 	assert_true(accepted("scavenger=off,scavenger")->scavenger);
 	assert_false(accepted("pressure=off")->pressure);
+	assert_int_equal(accepted("thp=default")->thp, OPTION_thp_default);
+	assert_int_equal(accepted("thp=never")->thp, OPTION_thp_never);
+	assert_int_equal(accepted("thp=system")->thp, OPTION_thp_system);
+	assert_int_equal(accepted("thp=always")->thp, OPTION_thp_always);
 	assert_true(accepted("stats=on")->stats);
 	assert_false(accepted("stats,stats=off")->stats);
 	assert_true(accepted("stats")->stats);
@@ -426,6 +431,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: retain_max=1T (default)\n"
 	                    "quarry: scavenger=on (default)\n"
 	                    "quarry: pressure=on (default)\n"
+	                    "quarry: thp=default (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");

@@ -9,6 +9,7 @@
 #include "block/sweep.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
+#include "space/huge.h"
 #include "space/pressure.h"
 #include "space/purge.h"
 #include "space/span.h"
@@ -324,6 +325,31 @@ static void test_pressure(void **state UNUSED)
 	}
 }
 
+/* Where huge pages are wanted, free pages of slabs stay until somebody asks, and nobody waits for them. */
+static void test_huge_pages_stay(void **state UNUSED)
+{
+	configure(1024 * MIB, HOUR_MS);
+	size_t count = rounds(20000, 4000);
+	char **blocks = blocks_make(count);
+
+	huge_configure(HUGE_WANTED);
+	blocks_free_most(blocks, count);
+	size_t free_bytes = walk_droppable();
+	uint64_t given_back = sweep_figures().given_back_bytes;
+	sweep_configure(10);
+	for (int i = 0; i < 10; i++) {
+		sweep_background();
+		pause_ms(10);
+	}
+	assert_int_equal(sweep_figures().given_back_bytes, given_back);
+	assert_true(sweep_figures().left_bytes > 0);
+	assert_int_equal(walk_droppable(), free_bytes);
+	assert_false(sweep_is_needed());
+	huge_configure(HUGE_NONE);
+	assert_true(sweep_is_needed());
+	blocks_free_rest(blocks, count);
+}
+
 /* ---- Zero ---- */
 
 static bool all_bytes(const unsigned char *block, size_t bytes, unsigned char value)
@@ -471,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_young_memory_stays),
 		cmocka_unit_test(test_background),
 		cmocka_unit_test(test_pressure),
+		cmocka_unit_test(test_huge_pages_stay),
 		cmocka_unit_test(test_calloc_after_sweeps),
 		cmocka_unit_test(test_calloc_beside_sweeps),
 		cmocka_unit_test(test_fork_in_a_step),

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "os/os.h"
+#include "space/huge.h"
 #include "space/pressure.h"
 #include "space/purge.h"
 #include "space/region.h"
@@ -293,6 +294,54 @@ static void test_pressure(void **state UNUSED)
 	short_of_memory(PRESSURE_NONE);
 }
 
+/* Where huge pages are wanted, whole ones go, unless memory is short or somebody asks for all. */
+static void test_huge_pieces(void **state UNUSED)
+{
+	struct span_range range;
+	size_t huge_units = HUGE_BYTES / UNIT_BYTES;
+
+	if (!IS_ALIGNED(region_first.base, HUGE_BYTES))
+		skip();
+	configure(0, HOUR_MS);
+	huge_configure(HUGE_WANTED);
+	lock_take(&space_lock);
+	assert_true(span_take(8 * huge_units, HUGE_BYTES, &range));
+	span_forget_dirty(range.start, range.units);
+	/* All but the first and the last unit, with one in use in the second huge page: 5 whole ones. */
+	uintptr_t last = range.start + 8 * HUGE_BYTES - UNIT_BYTES;
+	uintptr_t used = range.start + HUGE_BYTES + 7 * UNIT_BYTES;
+	span_release(range.start + UNIT_BYTES, huge_units + 6, true);
+	span_release(used + UNIT_BYTES, 7 * huge_units - 9, true);
+	lock_release(&space_lock);
+	size_t dirty = dirty_bytes();
+	assert_int_equal(dirty, (8 * huge_units - 3) * UNIT_BYTES);
+	assert_true(purge_is_needed());
+	for (size_t i = 0; i < 2000; i++)
+		purge_tick();
+	assert_int_equal(dirty - dirty_bytes(), 5 * HUGE_BYTES);
+	assert_false(purge_is_needed());
+	purge_background();
+	assert_int_equal(dirty - dirty_bytes(), 5 * HUGE_BYTES);
+	short_of_memory(PRESSURE_SOME);
+	assert_true(purge_is_needed());
+	for (size_t i = 0; i < 2000; i++)
+		purge_tick();
+	short_of_memory(PRESSURE_NONE);
+	assert_int_equal(dirty_bytes(), 0);
+	assert_valid();
+	make_dirty(3, 5);
+	assert_false(purge_is_needed());
+	purge_all(0);
+	assert_int_equal(dirty_bytes(), 0);
+	huge_configure(HUGE_NONE);
+	lock_take(&space_lock);
+	span_release(range.start, 1, false);
+	span_release(used, 1, false);
+	span_release(last, 1, false);
+	lock_release(&space_lock);
+	assert_valid();
+}
+
 static void test_no_decay_is_at_once(void **state UNUSED)
 {
 	configure(1024 * MIB, 0);
@@ -335,12 +384,12 @@ static void test_use_stops_decay(void **state UNUSED)
 	make_dirty(1, 20);
 	lock_take(&space_lock);
 	span_age();
-	assert_non_null(span_find_dirty(true));
+	assert_non_null(span_find_dirty(true, 1));
 	assert_true(span_take(20, UNIT_BYTES, &range));
 	span_forget_dirty(range.start, 20);
 	span_release(range.start, 20, true);
-	assert_null(span_find_dirty(true));
-	assert_non_null(span_find_dirty(false));
+	assert_null(span_find_dirty(true, 1));
+	assert_non_null(span_find_dirty(false, 1));
 	lock_release(&space_lock);
 	purge_all(0);
 }
@@ -756,6 +805,7 @@ int main(void)
 		cmocka_unit_test(test_credit_follows_density),
 		cmocka_unit_test(test_before_release),
 		cmocka_unit_test(test_pressure),
+		cmocka_unit_test(test_huge_pieces),
 		cmocka_unit_test(test_no_decay_is_at_once),
 		cmocka_unit_test(test_use_stops_decay),
 		cmocka_unit_test(test_uncommits),

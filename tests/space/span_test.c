@@ -231,7 +231,7 @@ static void step_purge(struct random *random)
 {
 	bool aged_only = random_below(random, 2) == 0;
 	size_t max_units = 1 + random_below(random, 8);
-	struct span *span = span_find_dirty(aged_only);
+	struct span *span = span_find_dirty(aged_only, 1);
 	struct span_range range;
 	size_t wanted = 0;
 
@@ -242,7 +242,7 @@ static void step_purge(struct random *random)
 		return;
 	size_t span_start = (span->start - region_first.base) >> UNIT_LOG2;
 	size_t span_end = span_start + span->units;
-	assert_true(span_take_dirty(span, aged_only, max_units, &range));
+	assert_true(span_take_dirty(span, aged_only, 1, max_units, &range));
 	/* The span's first run of such units, cut to what was asked. */
 	size_t start = span_start;
 	while (start < span_end && shadow[start] != UNIT_AGED && (aged_only || shadow[start] != UNIT_DIRTY))
@@ -368,7 +368,7 @@ static void test_dirty_first(void **state UNUSED)
 	span_forget_dirty(large.start, 30);
 	/* Nothing dirty but the large one's first unit. */
 	struct span *span;
-	while ((span = span_find_dirty(false)) != NULL && span_take_dirty(span, false, 1000, &taken)) {
+	while ((span = span_find_dirty(false, 1)) != NULL && span_take_dirty(span, false, 1, 1000, &taken)) {
 		assert_int_equal(os_purge((void *)taken.start, taken.units * UNIT_BYTES), 0);
 		span_release(taken.start, taken.units, false);
 	}
