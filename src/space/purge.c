@@ -152,18 +152,24 @@ int purge_range(void *address, size_t bytes)
 	return purge_timed(address, bytes, &took_ns);
 }
 
+static COLD size_t retained_under_pressure(size_t retain)
+{
+	if (pressure_level() != PRESSURE_SOME)
+		return 0;
+	return min_size(min_size(retain, RETAIN_BYTES_UNDER_PRESSURE), LOAD(retain_most));
+}
+
 size_t purge_retained_max(void)
 {
 	uint64_t retain = LOAD(retain_bytes);
 	uint64_t used = span_used_units() * UNIT_BYTES;
 	uint64_t in_slabs = LOAD(free_in_slabs);
 	uint64_t live = used > in_slabs ? used - in_slabs : 0;
-	enum pressure pressure = pressure_level();
 
-	if (LOAD(decay_ms) == 0 || retain == 0 || pressure == PRESSURE_MUCH)
+	if (LOAD(decay_ms) == 0 || retain == 0)
 		return 0;
-	if (pressure == PRESSURE_SOME)
-		return min_size(min_size(retain, RETAIN_BYTES_UNDER_PRESSURE), LOAD(retain_most));
+	if (UNLIKELY(pressure_level() != PRESSURE_NONE))
+		return retained_under_pressure(retain);
 	uint64_t share = (live >> SHARE_LOG2) * LOAD(retain_share);
 	uint64_t most = (retain > share ? retain : share);
 	uint64_t credit = LOAD(credit);
