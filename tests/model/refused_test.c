@@ -266,7 +266,7 @@ static void test_scavenger(void **state UNUSED)
 	pthread_barrier_init(&barrier, NULL, 2);
 	purge_configure(MIB, 0, UINT64_MAX, DECAY_MS);
 	sweep_configure(DECAY_MS);
-	scavenger_configure(true, DECAY_MS);
+	scavenger_configure(true, DECAY_MS, false);
 	refuse(OS_CALL_PURGE, EAGAIN);
 	make_dirty(walls);
 	assert_int_equal(pthread_create(&thread, NULL, get_a_heap, NULL), 0);

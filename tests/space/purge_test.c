@@ -514,7 +514,7 @@ static void test_uncommits(void **state UNUSED)
 	assert_true(purge_all(0) >= 64 * MIB);
 	assert_true(uncommitted_bytes() - uncommitted > 64 * MIB - 2 * PIECE_BYTES);
 	assert_true(data - data_bytes() > 64 * MIB - 2 * PIECE_BYTES);
-	assert_in_range(mapping_count(), mappings, mappings + 4);
+	assert_true(mapping_count() <= mappings + 4);
 	assert_valid();
 
 	size_t data_without = data_bytes();
@@ -524,7 +524,7 @@ static void test_uncommits(void **state UNUSED)
 		assert_int_equal(*(char *)(again.start + at), 0);
 	touch(again);
 	assert_true(data_bytes() - data_without > 64 * MIB - 2 * PIECE_BYTES);
-	assert_in_range(mapping_count(), mappings - 2, mappings + 2);
+	assert_true(mapping_count() <= mappings + 2);
 	assert_valid();
 	release(again);
 	release(wall);

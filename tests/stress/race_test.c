@@ -289,7 +289,7 @@ static void test_races(void **state UNUSED)
 	quarry_free(quarry_malloc(1));
 	purge_configure(2 * MIB, 0, UINT64_MAX, DECAY_MS);
 	sweep_configure(DECAY_MS);
-	scavenger_configure(true, DECAY_MS);
+	scavenger_configure(true, DECAY_MS, true);
 	for (size_t i = 0; i < CHURNERS; i++)
 		assert_int_equal(pthread_create(&churners[i], NULL, churn, (void *)seed++), 0);
 	for (size_t i = 0; i < LIVES; i++)
