@@ -42,8 +42,9 @@ static void *allocate_small(unsigned class_index)
 
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
-	memcheck_allocated(entry.block, size_classes[class_index].size, false);
 	ledger_set(entry.state, LEDGER_LIVE);
+	/* Not before: a child of a fork in between would find it free, and note it a second time. */
+	memcheck_allocated(entry.block, size_classes[class_index].size, false);
 	return entry.block;
 }
 
@@ -76,8 +77,8 @@ void *allocate_zeroed(size_t size)
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
 	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
-	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
 	ledger_set(entry.state, LEDGER_LIVE);
+	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
 	return zero ? entry.block : memset(entry.block, 0, size);
 }
 
