@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "block/slab.h"
 #include "os/os.h"
@@ -493,7 +495,7 @@ static void test_sweep_of_locked_memory(void **state UNUSED)
 	size_t bytes = slab->units * UNIT_BYTES;
 	size_t count = slab_block_count(slab);
 
-	if (mlock((void *)slab->start, bytes) != 0) {
+	if (syscall(SYS_mlock, (void *)slab->start, bytes) != 0) {
 		print_message("# mlock: %s\n", strerror(errno));
 		release(slab);
 		skip();
@@ -510,7 +512,7 @@ static void test_sweep_of_locked_memory(void **state UNUSED)
 	assert_int_equal(slab->away, swept.refused ? 0 : all_granules(slab));
 	for (size_t i = slab->first_index; i < slab->end_index; i++)
 		assert_true(holds(slab, i, swept.refused ? 0x4444444444444444 : 0));
-	munlock((void *)slab->start, bytes);
+	syscall(SYS_munlock, (void *)slab->start, bytes);
 	slab_count_free(slab);
 	slab_release(slab);
 }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <sys/resource.h>
 
 #include "os/os.h"
@@ -417,8 +419,8 @@ static void test_uncommit(void **state UNUSED)
 	assert_zero(memory + bytes / 2, bytes / 2);
 	assert_int_equal(vma_count(memory, 2 * bytes), 2);
 	assert_int_equal(data_bytes(), data);
-	/* What is locked stays. */
-	if (mlock(memory, page) == 0) {
+	/* What is locked stays. Not by mlock: AddressSanitizer's does nothing. */
+	if (syscall(SYS_mlock, memory, page) == 0) {
 		assert_int_equal(os_uncommit(memory, bytes / 2), -EINVAL);
 		assert_marked(memory, 1);
 	}
