@@ -287,8 +287,10 @@ static void test_mappings_are_bounded(void **state UNUSED)
 	struct random random = random_start(11);
 	size_t before = mapping_count(), most = 0, moved = 0;
 
-	if (!can_move)
+	if (!can_move) {
+		print_message("# skipped: this kernel or tool does not move pages\n");
 		skip();
+	}
 	for (size_t i = 0; i < BLOCKS; i++) {
 		bytes[i] = 5 * UNIT_BYTES;
 		blocks[i] = make(bytes[i], 16, false);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <sys/resource.h>
 
+#include "base/memcheck.h"
 #include "os/os.h"
 
 /* Pages of each range here. */
@@ -411,14 +412,15 @@ static void test_uncommit(void **state UNUSED)
 	mark(memory, pages);
 	size_t data = data_bytes();
 	assert_int_equal(os_uncommit(memory + bytes / 2, bytes / 2), 0);
-	assert_int_equal(data - data_bytes(), bytes / 2);
+	/* valgrind's own memory moves as well. */
+	assert_true(MEMCHECK_BUILD || data - data_bytes() == bytes / 2);
 	assert_int_equal(vma_count(memory, 2 * bytes), 2);
 	assert_marked(memory, pages / 2);
 	assert_int_equal(os_resident_bytes(memory + bytes / 2, bytes / 2), 0);
 	assert_int_equal(os_commit(memory + bytes / 2, bytes / 2), 0);
 	assert_zero(memory + bytes / 2, bytes / 2);
 	assert_int_equal(vma_count(memory, 2 * bytes), 2);
-	assert_int_equal(data_bytes(), data);
+	assert_true(MEMCHECK_BUILD || data_bytes() == data);
 	/* What is locked stays. Not by mlock: AddressSanitizer's does nothing. */
 	if (syscall(SYS_mlock, memory, page) == 0) {
 		assert_int_equal(os_uncommit(memory, bytes / 2), -EINVAL);
@@ -429,6 +431,15 @@ static void test_uncommit(void **state UNUSED)
 
 static void test_overcommit(void **state UNUSED)
 {
+#ifdef __SANITIZE_THREAD__
+	bool has_room = false;
+#else
+	bool has_room = !MEMCHECK_BUILD;
+#endif
+	if (!has_room) {
+		print_message("# skipped: no address space for the probe in this build\n");
+		skip();
+	}
 	FILE *file = fopen("/proc/sys/vm/overcommit_memory", "r");
 	struct rlimit limit;
 

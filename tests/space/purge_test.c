@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/memcheck.h"
 #include "os/os.h"
 #include "space/huge.h"
 #include "space/pressure.h"
@@ -576,6 +577,15 @@ static void test_uncommits_by_itself(void **state UNUSED)
 	assert_valid();
 }
 
+/* Its own mappings and limits are beside the program's. */
+static void skip_under_valgrind(void)
+{
+	if (!MEMCHECK_BUILD)
+		return;
+	print_message("# skipped: valgrind's own mappings and limits are in the way\n");
+	skip();
+}
+
 enum { RUNS = 100, RUNS_MAX = 16, RUNS_MAX_LIMITED = 64 };
 
 static size_t runs_now(void)
@@ -594,6 +604,7 @@ static void test_runs_are_bounded(void **state UNUSED)
 {
 	struct span_range ranges[RUNS], walls[RUNS];
 
+	skip_under_valgrind();
 	configure(1024 * MIB, HOUR_MS);
 	for (size_t i = 0; i < RUNS; i++) {
 		ranges[i] = take(2 * PIECE_BYTES);
@@ -663,6 +674,7 @@ static void test_child(void **state UNUSED)
 	/* History, in all of it. */
 	*(char *)range.start = 1;
 	release(range);
+	skip_under_valgrind();
 	ASSERT_EXITED(child_run(child_churns, NULL, NULL, 0));
 	purge_all(0);
 }
@@ -705,6 +717,7 @@ static void commit_is_refused(void *argument UNUSED)
 
 static void test_commit_is_refused(void **state UNUSED)
 {
+	skip_under_valgrind();
 	ASSERT_EXITED(child_run(commit_is_refused, NULL, NULL, 0));
 }
 
@@ -774,8 +787,10 @@ static void run_or_skip(void (*body)(void *))
 {
 	int status = child_run(body, NULL, NULL, 0);
 
-	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_HERE)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_HERE) {
+		print_message("# skipped: this kernel or tool does not refuse that way\n");
 		skip();
+	}
 	ASSERT_EXITED(status);
 }
 
@@ -786,6 +801,7 @@ static void test_uncommit_is_forbidden(void **state UNUSED)
 
 static void test_mappings_run_out(void **state UNUSED)
 {
+	skip_under_valgrind();
 	run_or_skip(mappings_run_out);
 }
 
