@@ -6,6 +6,7 @@
  * exactly `base` a block's start; the other units show span_nobody. */
 #include "block/large.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -90,7 +91,7 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 
 	if (large == NULL)
 		return NULL;
-	if (colour == COLOUR_CHOOSE && usable >= COLOUR_WORTH_BYTES && alignment <= CACHE_LINE_BYTES &&
+	if (colour == COLOUR_CHOOSE && usable >= COLOUR_WORTH_BYTES && page < UNIT_BYTES && alignment <= CACHE_LINE_BYTES &&
 	    IS_ALIGNED(usable, UNIT_BYTES))
 		span_bytes += page;
 	if (!span_take(UNIT_COUNT(span_bytes), max_size(alignment, UNIT_BYTES), range)) {
@@ -183,19 +184,25 @@ void *large_make(size_t bytes, size_t alignment, bool zeroed)
 	return block;
 }
 
+/* Gives units back to the free spans. error: what mapping them afresh gave, if that was tried. */
+static void place_release(uintptr_t start, size_t units, size_t mapped_units, int error, bool dirty)
+{
+	lock_take(&space_lock);
+	if (error != -ENOMEM)
+		span_release_mapped(start, units, mapped_units, dirty);
+	else if (mapped_units > 0)
+		page_map_set(start, mapped_units, &span_nobody);        /* nobody gets it any more */
+	lock_release(&space_lock);
+}
+
 /* Units of a large block that it no longer needs go back: by a fresh mapping if they came by mremap (their VMA would
  * never merge again), at once if they are more than may be retained. */
 static void units_release(uintptr_t start, size_t units, size_t mapped_units, bool moved)
 {
-	bool dirty = true;
+	int error = moved ? huge_remap_fresh((void *)start, units * UNIT_BYTES) : 0;
+	bool dirty = moved ? error != 0 : !purge_before_release((void *)start, units * UNIT_BYTES);
 
-	if (moved)
-		dirty = huge_remap_fresh((void *)start, units * UNIT_BYTES) != 0;
-	else
-		dirty = !purge_before_release((void *)start, units * UNIT_BYTES);
-	lock_take(&space_lock);
-	span_release_mapped(start, units, mapped_units, dirty);
-	lock_release(&space_lock);
+	place_release(start, units, mapped_units, error, dirty);
 }
 
 void large_release(struct span *large)
@@ -290,13 +297,14 @@ static bool move_choose(const struct span *large, struct move *move)
 static void source_release(struct span *large, struct move move)
 {
 	/* What was moved from it is zero now; what had itself been moved needs its place in the region's mapping back. */
-	bool dirty = large->moved.units > 0 && huge_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) != 0;
+	bool moved = large->moved.units > 0;
+	int error = moved ? huge_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) : 0;
 
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	lock_take(&space_lock);
-	span_release_mapped(large->start, move.units, 1, dirty);
+	place_release(large->start, move.units, 1, error, error != 0);
 	if (large->units > move.units)
-		span_release_mapped(large->start + move.units * UNIT_BYTES, large->units - move.units, 0, true);
+		place_release(large->start + move.units * UNIT_BYTES, large->units - move.units, 0, 0, true);
+	lock_take(&space_lock);
 	header_retire(large);
 	lock_release(&space_lock);
 }

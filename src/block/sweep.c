@@ -281,7 +281,7 @@ bool sweep_background(void)
 	/* By time alone, and by the same clock as the program's own slow paths: what another sweep has just noted is not
 	 * old yet. Unless memory is short. */
 	uint64_t now = os_now_ms();
-	bool due = now >= LOAD(next_ms) || pressure_level() != PRESSURE_NONE;
+	bool due = now >= LOAD(next_ms) || (pressure_level() != PRESSURE_NONE && (moved > 0 || LOAD(last_left_bytes) > 0));
 	if (due && epoch_try(&sweep.busy)) {
 		if (!LOAD(running)) {
 			next_in_time(now);

@@ -28,15 +28,34 @@ static long lowest_number(void)
 	return (long)min_size(limit.rlim_cur, NUMBERS_MAX) - NUMBERS_OURS;
 }
 
-static bool identify(struct os_file *file)
+static bool identify_at(struct os_file *file, int folder, const char *path, int flags)
 {
 	struct statx status;
 
-	if (syscall_failed(SYSCALL5(SYS_statx, file->number, "", AT_EMPTY_PATH, STATX_INO, &status)))
+	if (syscall_failed(SYSCALL5(SYS_statx, folder, path, flags, STATX_INO, &status)))
 		return false;
 	file->device = (uint64_t)status.stx_dev_major << 32 | status.stx_dev_minor;
 	file->inode = status.stx_ino;
 	return true;
+}
+
+static bool identify(struct os_file *file)
+{
+	return identify_at(file, file->number, "", AT_EMPTY_PATH);
+}
+
+static bool is_same(const struct os_file *one, const struct os_file *other)
+{
+	return one->device == other->device && one->inode == other->inode;
+}
+
+/* Closes a number if it still is this file. */
+static void close_if(int number, const struct os_file *file)
+{
+	struct os_file now = { .number = number };
+
+	if (identify(&now) && is_same(&now, file))
+		SYSCALL1(SYS_close, number);
 }
 
 bool os_file_open(struct os_file *file, const char *path)
@@ -46,16 +65,24 @@ bool os_file_open(struct os_file *file, const char *path)
 	file->number = 0;
 	if (lowest < 0)
 		return false;
+	struct os_file named = { 0 };
 	long low = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
 	if (syscall_failed(low))
 		return false;
 	long high = SYSCALL3(SYS_fcntl, low, F_DUPFD_CLOEXEC, lowest);
-	SYSCALL1(SYS_close, low);
+	/* The program may have put a file of its own in the place of the low number meanwhile, by dup2: that is not closed,
+	 * and what was duplicated not read. */
+	bool known = identify_at(&named, AT_FDCWD, path, 0);
+	if (known)
+		close_if((int)low, &named);
+	else
+		SYSCALL1(SYS_close, low);
 	if (syscall_failed(high))
 		return false;
 	file->number = (int)high;
-	if (identify(file))
+	if (known && identify(file) && is_same(file, &named))
 		return true;
+	/* Ours, whatever it is. */
 	SYSCALL1(SYS_close, high);
 	file->number = 0;
 	return false;
@@ -68,9 +95,7 @@ long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uin
 
 void os_file_close(struct os_file *file)
 {
-	struct os_file now = *file;
-
-	if (file->number != 0 && identify(&now) && now.device == file->device && now.inode == file->inode)
-		SYSCALL1(SYS_close, file->number);
+	if (file->number != 0)
+		close_if(file->number, file);
 	file->number = 0;
 }

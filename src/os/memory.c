@@ -43,7 +43,7 @@ void *os_reserve(size_t bytes)
 	return syscall_failed(result) ? NULL : (void *)result;
 }
 
-/* Far more than could be charged, at most a quarter of the smallest address space of a 64-bit machine. */
+/* Far more than could be charged, and a quarter of x86-64's address space at most. */
 #define STRICT_PROBE_MULTIPLE 64
 #define STRICT_PROBE_BYTES_MAX ((size_t)32 << 40)
 
@@ -54,10 +54,14 @@ bool os_overcommit_is_strict(void)
 	/* MAP_NORESERVE saves the charge in every mode but this one. */
 	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	if (syscall_failed(result))
-		return true;
-	os_unmap((void *)result, bytes);
-	return false;
+	bool refused = syscall_failed(result);
+
+	/* Where there is less address space than that, or less is allowed, this is refused as well. */
+	if (refused)
+		result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!syscall_failed(result))
+		os_unmap((void *)result, bytes);
+	return refused && !syscall_failed(result);
 }
 
 int os_commit(void *address, size_t bytes)
@@ -65,6 +69,21 @@ int os_commit(void *address, size_t bytes)
 	int error = os_fault(OS_CALL_COMMIT);
 
 	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
+}
+
+/* A fixed mapping was refused. Kernels before 6.12 may have unmapped by then what was there: such a hole is reserved at
+ * once (-ENOMEM). Where something is mapped all is as it was, and any other error says so. */
+static int refused_mapping(void *address, size_t bytes, int error)
+{
+	if (error != -ENOMEM)
+		return error;
+	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (result == (long)address)
+		return -ENOMEM;
+	/* A kernel before 4.17 takes the address for a hint. */
+	if (!syscall_failed(result))
+		SYSCALL2(SYS_munmap, result, bytes);
+	return -EAGAIN;
 }
 
 int os_uncommit(void *address, size_t bytes)
@@ -76,8 +95,10 @@ int os_uncommit(void *address, size_t bytes)
 	if (error != 0)
 		return error;
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-
-	return syscall_failed(result) ? (int)result : 0;
+	if (!syscall_failed(result))
+		return 0;
+	error = refused_mapping(address, bytes, (int)result);
+	return error == -ENOMEM ? 0 : error;
 }
 
 int os_protect_none(void *address, size_t bytes)
@@ -120,7 +141,7 @@ int os_remap_fresh(void *address, size_t bytes)
 		return error;
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_READ | PROT_WRITE,
 	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	return syscall_failed(result) ? (int)result : 0;
+	return syscall_failed(result) ? refused_mapping(address, bytes, (int)result) : 0;
 }
 
 int os_advise_huge(void *address, size_t bytes, bool wanted)
@@ -181,6 +202,7 @@ int os_move(void *from, void *to, size_t bytes)
 
 	if (error != 0 && moved > 0 && move_pieces(to, from, moved, &back) != 0) {
 		/* Half here, half there, and the way back is closed as well: what is left can still be copied. */
+		os_remap_fresh((char *)from + back, moved - back);
 		memcpy((char *)from + back, (char *)to + back, moved - back);
 	}
 	return error;

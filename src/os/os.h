@@ -20,13 +20,14 @@ size_t os_page_bytes(void);
  * is to be charged, so that the kernel's refusal of what can't ever be had (overcommit_memory 0: more than memory and
  * swap at once) comes as ENOMEM here and not as the OOM killer later. NULL if the kernel refuses. */
 void *os_reserve(size_t bytes);
-/* Whether all that is committed counts, used or not (vm.overcommit_memory is 2); true too where address space is short. */
+/* Whether all that is committed counts, used or not (vm.overcommit_memory is 2); false where address space is too short to
+ * tell. */
 bool os_overcommit_is_strict(void);
 /* Makes part of a reservation readable and writable. */
 int os_commit(void *address, size_t bytes);
 /* Puts a reservation in place of what is mapped there: inaccessible, without memory, and, what neither purging nor
- * protecting does, without commit charge. On -ENOMEM the range may be unmapped: os_commit fails then. -EINVAL: somebody
- * has locked it, and new memory would not be locked. */
+ * protecting does, without commit charge. On an error all is as it was. -EINVAL: somebody has locked it, and new memory
+ * would not be locked. */
 int os_uncommit(void *address, size_t bytes);
 /* Makes memory inaccessible (a guard page); it keeps what it holds. */
 int os_protect_none(void *address, size_t bytes);
@@ -36,7 +37,8 @@ int os_seal(void *address, size_t bytes);
 /* Drops the memory; the next touch finds zeros (MADV_DONTNEED). */
 int os_purge(void *address, size_t bytes);
 /* Puts fresh zeroed memory in place of whatever is mapped there, so that its VMA merges with its neighbours, if nothing
- * has been said of those that the new one hasn't heard. */
+ * has been said of those that the new one hasn't heard. On -ENOMEM the range is inaccessible now and must stay out of use;
+ * on other errors it is as it was. */
 int os_remap_fresh(void *address, size_t bytes);
 /* Says whether huge pages are wanted in the range; a split of its VMA, unless its neighbours have heard the same. */
 int os_advise_huge(void *address, size_t bytes, bool wanted);
@@ -96,9 +98,10 @@ void os_thread_name(char name[16]);
 bool os_is_own_stack(const void *address);
 /* Whether the calling thread is the process's first. */
 bool os_is_first_thread(void);
-/* Starts a detached thread of that name (at most 15 bytes) that runs `run` with all signals blocked. False if the system
- * refuses. The C library allocates for it: no lock may be held. */
-bool os_thread_start(void (*run)(void), const char *name);
+/* Starts a detached thread of that name (at most 15 bytes) that runs `run` with all signals blocked but those that its own
+ * instructions and system calls raise. `run` returns whether the process may end with this thread: then exit handlers
+ * see the signals of who started it. False if the system refuses. The C library allocates for it: no lock may be held. */
+bool os_thread_start(bool (*run)(void), const char *name);
 /* Lets others run for some 100 microseconds. */
 void os_pause(void);
 /* As port_futex_wait, for at most so many milliseconds. */

@@ -117,29 +117,41 @@ bool os_is_in_object(const void *address)
 }
 
 struct start {
-	void (*run)(void);
+	bool (*run)(void);
 	const char *name;
 	sigset_t mask;                  /* of who started it */
 };
 
 static void *thread_main(void *argument)
 {
-	struct start *start = argument;
+	/* Whoever starts the next one overwrites it. */
+	struct start start = *(struct start *)argument;
 
-	SYSCALL2(SYS_prctl, PR_SET_NAME, start->name);
-	start->run();
-	/* If it is the process's last thread, exit handlers run here now. */
-	pthread_sigmask(SIG_SETMASK, &start->mask, NULL);
+	SYSCALL2(SYS_prctl, PR_SET_NAME, start.name);
+	/* Exit handlers run here now, and what they start inherits the mask. */
+	if (start.run())
+		pthread_sigmask(SIG_SETMASK, &start.mask, NULL);
 	return NULL;
 }
 
-bool os_thread_start(void (*run)(void), const char *name)
+/* What comes from outside. What a thread's own instructions and system calls raise would kill it if it were blocked,
+ * where a program's handler could answer: a sandbox's SIGSYS. */
+static void fill_with_foreign(sigset_t *signals)
 {
-	/* One at a time runs, and what it was started with never changes: the thread may read it late. */
+	static const int own[] = { SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP };
+
+	sigfillset(signals);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(signals, own[i]);
+}
+
+bool os_thread_start(bool (*run)(void), const char *name)
+{
+	/* One at a time runs, and the next is started after it has read this. */
 	static struct start start;
 	pthread_attr_t attributes;
 	pthread_t thread;
-	sigset_t all, before;
+	sigset_t foreign, before;
 	int saved_errno = errno;
 
 	if (os_fault(OS_CALL_THREAD_START) != 0)
@@ -154,8 +166,8 @@ bool os_thread_start(void (*run)(void), const char *name)
 	pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
 	/* Room for the program's thread-local storage, which glibc puts there, and for exit handlers; address space only. */
 	pthread_attr_setstacksize(&attributes, 1024 * 1024);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	fill_with_foreign(&foreign);
+	pthread_sigmask(SIG_SETMASK, &foreign, &before);
 	start = (struct start){ run, name, before };
 	int error = pthread_create(&thread, &attributes, thread_main, &start);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -200,22 +200,31 @@ struct lines {
 	char buffer[PATH_BYTES + 1];
 };
 
-/* The next line, ended by 0 in place of its newline; NULL at the end, and if a line is longer than the buffer. */
+/* The next line, ended by 0 in place of its newline; NULL at the end. Lines longer than the buffer are passed by: an
+ * overlay's, with all its layers. */
 static char *lines_next(struct lines *lines)
 {
+	bool passing = false;
+
 	for (;;) {
 		char *line = lines->buffer + lines->at;
 		char *newline = memchr(line, '\n', lines->length - lines->at);
 		if (newline != NULL) {
 			*newline = 0;
 			lines->at = (size_t)(newline + 1 - lines->buffer);
-			return line;
+			if (!passing)
+				return line;
+			passing = false;
+			continue;
 		}
 		lines->length -= lines->at;
 		memmove(lines->buffer, line, lines->length);
 		lines->at = 0;
-		long got = lines->length == PATH_BYTES ? 0 :
-		           os_file_read(&watch.once_file, lines->buffer + lines->length, PATH_BYTES - lines->length,
+		if (lines->length == PATH_BYTES) {
+			passing = true;
+			lines->length = 0;
+		}
+		long got = os_file_read(&watch.once_file, lines->buffer + lines->length, PATH_BYTES - lines->length,
 		                        lines->offset);
 		if (got <= 0)
 			return NULL;
@@ -232,10 +241,12 @@ static bool lines_open(struct lines *lines, const char *path)
 
 /* ---- Finding the groups ---- */
 
-/* A folder of control groups: the whole path, and how much of it is the mount point. */
+/* A folder of control groups: the group's name, its whole path, and how much of that is the mount point. */
 struct folder {
+	char group[PATH_BYTES];         /* "": none */
 	char path[PATH_BYTES];
 	size_t mount_length;            /* 0: none found */
+	bool shown;                     /* the mount shows the group */
 };
 
 struct folders {
@@ -281,31 +292,45 @@ static void unescape(char *text)
 	*to = 0;
 }
 
-/* What of the group's path lies below the mount's root. A mount that doesn't show the group shows one above it, or a
- * container's own as its root. */
+/* What of the group's path lies below the mount's root; NULL if the mount doesn't show the group. */
 static const char *path_below(const char *path, const char *root)
 {
 	size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
 
-	if (strncmp(path, root, length) != 0 || (path[length] != '/' && path[length] != 0) ||
-	    strcmp(path + length, "/") == 0 || strncmp(path, "/..", 3) == 0)
-		return "";
-	return path + length;
+	if (strncmp(path, root, length) != 0 || (path[length] != '/' && path[length] != 0))
+		return NULL;
+	return strcmp(path + length, "/") == 0 ? "" : path + length;
 }
 
-static void folder_set(struct folder *folder, const char *mount, const char *root)
+static void folder_set(struct folder *folder, const char *mount, const char *below)
 {
-	char below[PATH_BYTES];
-	struct text text;
+	struct text text = text_over(folder->path, sizeof(folder->path));
 
-	memcpy(below, path_below(folder->path, root), strlen(path_below(folder->path, root)) + 1);
-	text = text_over(folder->path, sizeof(folder->path));
 	text_string(&text, mount);
 	folder->mount_length = text.length;
 	text_string(&text, below);
 	/* Too long a path is none. */
 	if (text.length >= sizeof(folder->path))
 		folder->path[folder->mount_length = 0] = 0;
+}
+
+/* The first mount that shows the group. One whose root is not above it, of a container that was given its own group's
+ * folder, serves until there is one. */
+static void folder_offer(struct folder *folder, const char *mount, const char *root)
+{
+	const char *below = path_below(folder->group, root);
+	bool stands_above = strncmp(root, "/..", 3) == 0 || strncmp(folder->group, "/..", 3) == 0 ||
+	                    strcmp(folder->group, "/") == 0;
+
+	if (folder->group[0] == 0 || folder->shown)
+		return;
+	if (below != NULL && strncmp(folder->group, "/..", 3) != 0)
+		folder->shown = true;
+	else if (stands_above && folder->mount_length == 0)
+		below = "";
+	else
+		return;
+	folder_set(folder, mount, below);
 }
 
 /* 36 35 98:0 /root /mount/point rw,noatime shared:1 - cgroup2 source rw,memory */
@@ -326,9 +351,7 @@ static void mount_line(char *line, struct folders *folders)
 	cut(mount, ' ');
 	unescape(root);
 	unescape(mount);
-	struct folder *folder = v2 ? &folders->v2 : &folders->v1;
-	if (folder->path[0] != 0 && folder->mount_length == 0)
-		folder_set(folder, mount, root);
+	folder_offer(v2 ? &folders->v2 : &folders->v1, mount, root);
 }
 
 /* 0::/path, or 4:memory:/path */
@@ -346,7 +369,7 @@ static void group_line(char *line, struct folders *folders)
 		folder = &folders->v1;
 	else
 		return;
-	memcpy(folder->path, path, strlen(path) + 1);
+	memcpy(folder->group, path, strlen(path) + 1);
 }
 
 static void for_each_line(const char *path, void (*act)(char *line, struct folders *folders), struct folders *folders)
@@ -445,8 +468,10 @@ void pressure_open(const struct pressure_places *places, uint64_t now_ns)
 {
 	struct folders folders;
 
+	folders.v1.group[0] = folders.v2.group[0] = 0;
 	folders.v1.path[0] = folders.v2.path[0] = 0;
 	folders.v1.mount_length = folders.v2.mount_length = 0;
+	folders.v1.shown = folders.v2.shown = false;
 	pressure_close();
 	for_each_line(places->groups, group_line, &folders);
 	for_each_line(places->mounts, mount_line, &folders);
@@ -563,8 +588,7 @@ void pressure_close(void)
 
 void pressure_fork_child(void)
 {
-	/* What else there is was the business of a thread that is gone. */
-	files_close();
+	/* The files stay open until a scavenger of the child's opens its own: a sandbox may forbid to look which they are. */
 	atomic_store_explicit(&pressure_now, PRESSURE_NONE, memory_order_relaxed);
 }
 

@@ -43,7 +43,7 @@ void pressure_close(void);
 
 /* Held while the files are opened and closed: a child of fork inherits all of them or none. */
 HIDDEN extern struct lock pressure_lock;
-/* In the child: the files are closed. */
+/* In the child: nothing is known yet; the files stay open until pressure_open or pressure_close. */
 void pressure_fork_child(void);
 
 /* Looks that found memory short, since the start. */

@@ -443,6 +443,17 @@ static struct {
 	size_t unit;
 } places[2];
 
+/* The first unit of [first, end) that a free span starts at; end if there is none. */
+static size_t free_start(const struct region *region, size_t first, size_t end)
+{
+	for (size_t unit = first; unit < end; unit++) {
+		const struct span *span = region_span(region, region->base + unit * UNIT_BYTES);
+		if (span->kind == SPAN_FREE && region_unit(region, span->start) == unit)
+			return unit;
+	}
+	return end;
+}
+
 struct span *span_find_dirty(bool aged_only, size_t piece_units)
 {
 	/* Each region once, and the first one's beginning again. */
@@ -463,8 +474,8 @@ struct span *span_find_dirty(bool aged_only, size_t piece_units)
 		struct span *span = free_around(region, *unit);
 		if (span != NULL)
 			return span;
-		/* In somebody's hands right now: being zeroed, or purged. */
-		*unit += found.units;
+		/* In somebody's hands right now: being zeroed, or purged. Beside it there may be a free span. */
+		*unit = free_start(region, *unit + 1, *unit + found.units);
 	}
 	return NULL;
 }

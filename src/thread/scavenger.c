@@ -14,6 +14,8 @@
 /* Looks to a decay_ms: two, as the ticks that age memory. */
 #define LOOKS_PER_DECAY 2
 #define LOOK_MS_MIN 10
+/* However slow the decay: what others leave to this thread, and memory that becomes short, waits no longer. */
+#define LOOK_MS_MAX 1000
 /* Fewer heaps in use are no reason for a thread. */
 #define HEAPS_MIN 2
 
@@ -89,7 +91,13 @@ static bool sleep_until_needed(void)
 	return true;
 }
 
-static void scavenger_run(void)
+/* True if the process may end with this thread: main's has ended, and all that had heaps. */
+static bool may_be_last(void)
+{
+	return atomic_load_explicit(&scavenger.stopping, memory_order_relaxed) && pool_counts().in_use == 0;
+}
+
+static bool scavenger_run(void)
 {
 	serve(true);
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
@@ -101,10 +109,10 @@ static void scavenger_run(void)
 		if (atomic_load_explicit(&sweep_sleeper, memory_order_relaxed) == SLEEPER_STOPPING) {
 			serve(false);
 			set(SLEEPER_NONE);
-			return;
+			return may_be_last();
 		}
 		if (pool_counts().in_use == 0 && ends())
-			return;
+			return may_be_last();
 		pressure_look(os_now_ns());
 		/* What others freed into slabs whose owners sleep in the pool, or share one heap. */
 		shared_tidy();
@@ -112,7 +120,7 @@ static void scavenger_run(void)
 		idle = sweep_background() ? 0 : idle + 1;
 		if (idle > 1) {
 			if (!sleep_until_needed())
-				return;
+				return may_be_last();
 			idle = 0;
 		}
 	}
@@ -122,9 +130,10 @@ void scavenger_configure(bool on, uint64_t decay_ms, bool watches)
 {
 	uint64_t look_ms = decay_ms / LOOKS_PER_DECAY;
 
+	look_ms = look_ms < LOOK_MS_MIN ? LOOK_MS_MIN : look_ms < LOOK_MS_MAX ? look_ms : LOOK_MS_MAX;
 	atomic_store_explicit(&scavenger.on, on && decay_ms > 0, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.watches, watches, memory_order_relaxed);
-	atomic_store_explicit(&scavenger.look_ms, look_ms > LOOK_MS_MIN ? look_ms : LOOK_MS_MIN, memory_order_relaxed);
+	atomic_store_explicit(&scavenger.look_ms, look_ms, memory_order_relaxed);
 }
 
 void scavenger_start_if_needed(void)

@@ -33,8 +33,9 @@ static void always(enum os_call call, int error)
 	os_fault_set(call, (struct os_fault){ .per_million = OS_FAULT_ALWAYS, .error = error });
 }
 
-static void run_nothing(void)
+static bool run_nothing(void)
 {
+	return false;
 }
 
 /* Each call alone, with what it would have changed unchanged. */
