@@ -22,7 +22,7 @@ run() {
 }
 is "$(run decay_ms=40 numbers)" good "high numbers, closed on exec; the first open gets 3; none with one thread"
 is "$(run decay_ms=40 reused)" good "a program that closes all and uses the numbers finds its data whole"
-is "$(run decay_ms=40 forks)" good "children have none, or their own"
+is "$(run decay_ms=40 forks)" good "children keep them until they have their own"
 is "$(run decay_ms=40 forks-early)" good "also of forks in the moment when they are opened"
 is "$(run decay_ms=40,pressure=off none)" good "pressure=off: none"
 is "$(run decay_ms=40,scavenger=off none)" good "scavenger=off: none"
