@@ -24,6 +24,7 @@
 struct range {
 	uintptr_t start;
 	uintptr_t end;
+	uintptr_t used_end;             /* nothing has ever been committed behind it */
 };
 
 static struct range ranges[RANGES_MAX];
@@ -46,13 +47,14 @@ static void find_ranges(void)
 	range_count = 0;
 	for (size_t i = 0; i < region_count(); i++) {
 		const struct region *region = region_at(i);
-		ranges[range_count++] = (struct range){ region->reservation, region->reservation + region->reservation_bytes };
+		ranges[range_count++] = (struct range){ region->reservation, region->reservation + region->reservation_bytes,
+			                                region->base + region->committed_bytes };
 	}
 	lock_take(&space_lock);
 	for (size_t i = 0; meta_arena(i, &start, &bytes); i++) {
 		uintptr_t from = (uintptr_t)start;
 		if (!is_ours(from, from + bytes))
-			ranges[range_count++] = (struct range){ from, from + bytes };
+			ranges[range_count++] = (struct range){ from, from + bytes, from + bytes };
 		MUST(range_count < RANGES_MAX);
 	}
 	lock_release(&space_lock);
@@ -63,7 +65,7 @@ static size_t by_mincore(void)
 	size_t bytes = 0;
 
 	for (size_t i = 0; i < range_count; i++)
-		bytes += os_resident_bytes((void *)ranges[i].start, ranges[i].end - ranges[i].start);
+		bytes += os_resident_bytes((void *)ranges[i].start, ranges[i].used_end - ranges[i].start);
 	return bytes;
 }
 
