@@ -298,8 +298,7 @@ struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count)
 		size_t resident = count ? os_resident_bytes(address, length * bytes) : 0;
 		left &= ~granule_bits(first, first + length);
 		uint64_t began = swept.began_ns == 0 ? os_now_ns() : swept.began_ns;
-		uint64_t took;
-		if (purge_timed(address, length * bytes, &took) != 0) {
+		if (purge_range(address, length * bytes) != 0) {
 			swept.refused = true;
 			break;
 		}

@@ -254,7 +254,7 @@ void sweep_tick(void)
 		uint64_t now = os_now_ms();
 		bool by_time = now >= LOAD(next_ms);
 		/* Under what may be retained only time gives back. */
-		if (how == SLAB_SWEEP_AGED && !by_time && pressure_level() == PRESSURE_NONE &&
+		if (how == SLAB_SWEEP_AGED && !by_time &&
 		    LOAD(last_left_bytes) + span_dirty_units() * UNIT_BYTES <= purge_retained_max())
 			how = SLAB_SWEEP_LOOK;
 		if (by_time)

@@ -138,20 +138,12 @@ void stats_collect_classes(struct quarry_stats *stats, struct class_stats classe
 	stats->pressure_looks = pressure_looks();
 }
 
-void stats_collect(struct quarry_stats *stats)
+void stats_collect(struct quarry_stats *stats, bool measure)
 {
 	struct class_stats classes[CLASS_COUNT];
 
 	stats_collect_classes(stats, classes);
-	fill_residency(stats, false);
-}
-
-void stats_measure(struct quarry_stats *stats)
-{
-	struct class_stats classes[CLASS_COUNT];
-
-	stats_collect_classes(stats, classes);
-	fill_residency(stats, true);
+	fill_residency(stats, measure);
 }
 
 int stats_fill(struct quarry_stats *user, bool measure)
@@ -161,10 +153,7 @@ int stats_fill(struct quarry_stats *user, bool measure)
 
 	if (bytes == 0 || bytes > sizeof(stats))
 		return -EINVAL;
-	if (measure)
-		stats_measure(&stats);
-	else
-		stats_collect(&stats);
+	stats_collect(&stats, measure);
 	stats.struct_bytes = bytes;
 	memcpy(user, &stats, bytes);
 	return 0;
@@ -185,11 +174,12 @@ static const struct {
 	FIELD(page_map_bytes),   FIELD(committed_bytes),   FIELD(reserved_bytes),     FIELD(region_count),
 	FIELD(heap_count),       FIELD(heap_pooled_count), FIELD(purged_bytes),       FIELD(purge_count),
 	FIELD(moved_bytes),      FIELD(slab_away_bytes),   FIELD(refaulted_bytes),    FIELD(sweep_count),
-	FIELD(retained_max_bytes), FIELD(longest_purge_ns), FIELD(uncommitted_bytes),  FIELD(purge_step_count),
-	FIELD(longest_step_ns), FIELD(refaulted_span_bytes), FIELD(resident_bytes),  FIELD(resident_live_bytes), FIELD(resident_waste_bytes),
+	FIELD(retained_max_bytes), FIELD(longest_purge_ns), FIELD(uncommitted_bytes),
+	FIELD(purge_step_count), FIELD(longest_step_ns), FIELD(refaulted_span_bytes),
+	FIELD(resident_bytes), FIELD(resident_live_bytes), FIELD(resident_waste_bytes),
 	FIELD(resident_cached_bytes), FIELD(resident_beside_bytes), FIELD(resident_free_page_bytes),
 	FIELD(resident_span_bytes), FIELD(resident_metadata_bytes), FIELD(resident_measured),
-	FIELD(pressure_level),   FIELD(pressure_looks),
+	FIELD(pressure_level), FIELD(pressure_looks),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -237,7 +227,7 @@ void stats_print(void)
 	struct text text = text_over(buffer, sizeof(buffer));
 	struct quarry_stats stats;
 
-	stats_collect(&stats);
+	stats_collect(&stats, false);
 	text_string(&text, "quarry: statistics of version " QUARRY_VERSION "\n");
 	text_format(&text, "quarry:   live             %z in %u blocks\n", stats.live_bytes, stats.live_blocks);
 	text_format(&text, "quarry:     of it large    %z in %u blocks\n", stats.live_large_bytes,

@@ -16,18 +16,16 @@ struct class_stats {
 	size_t free;
 };
 
-/* Fills every field, struct_bytes too; where resident memory is by estimate. Exact when no other thread allocates meanwhile; else a block that changes while
- * it is counted may be taken for its old state or its new one. Takes space_lock in short steps. */
-void stats_collect(struct quarry_stats *stats);
+/* Fills every field, struct_bytes too; where resident memory is by the kernel's word (residency.h) or by estimate. Exact
+ * when no other thread allocates meanwhile; else a block that changes while it is counted may be taken for its old state
+ * or its new one. Takes space_lock in short steps. */
+void stats_collect(struct quarry_stats *stats, bool measure);
 
-/* The same, and the table, indexed by size class. */
+/* Without where resident memory is, and with the table, indexed by size class. */
 void stats_collect_classes(struct quarry_stats *stats, struct class_stats classes[CLASS_COUNT]);
 
-/* The same, where resident memory is by the kernel's word (residency.h). */
-void stats_measure(struct quarry_stats *stats);
-
-/* quarry_stats, quarry_stats_measured: fills the first struct_bytes bytes of what the caller knows of the structure. 0, or -EINVAL if
- * struct_bytes is 0 or more than there is. */
+/* quarry_stats, quarry_stats_measured: fills the first struct_bytes bytes of what the caller knows of the structure. 0,
+ * or -EINVAL if struct_bytes is 0 or more than there is. */
 int stats_fill(struct quarry_stats *user, bool measure);
 
 /* quarry_stats_json: one object, without a line feed, of every field of struct quarry_stats under its name but

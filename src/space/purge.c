@@ -4,7 +4,6 @@
  * for half to one decay_ms), and what is dirty now is marked as aged. Allocation clears the marks. */
 #include "space/purge.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 
 #include "base/bits.h"
@@ -129,7 +128,7 @@ static int purge_piece(char *address, size_t bytes)
 	return 0;
 }
 
-int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
+static int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
 {
 	uint64_t began = os_now_ns();
 	uint64_t last = began;
@@ -225,6 +224,14 @@ size_t purge_weigh(size_t units, uint64_t took_ns)
 	return there;
 }
 
+/* A step that began then has given something back. */
+static void note_given_back(uint64_t began_ns)
+{
+	purge_note_step(began_ns);
+	if (LOAD(uncommits_at_once))
+		STORE(uncommit_due, true);
+}
+
 /* Purges, and returns how many units' worth of memory seems to have been there. */
 static size_t purge_and_weigh(void *address, size_t bytes, bool *refused)
 {
@@ -249,12 +256,10 @@ bool purge_before_release(void *address, size_t bytes)
 	size_t units = purge_and_weigh(address, bytes, &refused);
 	if (refused)
 		return false;
-	purge_note_step(began);
 	lock_take(&space_lock);
 	span_note_given_back(units);
 	lock_release(&space_lock);
-	if (LOAD(uncommits_at_once))
-		STORE(uncommit_due, true);
+	note_given_back(began);
 	return true;
 }
 
@@ -278,7 +283,8 @@ static size_t purge_step(bool aged_only, size_t piece_units, size_t *resident, s
 	struct span *span;
 
 	lock_take(&space_lock);
-	while (!LOAD(paused) && count < PURGE_STEP_RUNS && units_left > 0 && (span = span_find_dirty(aged_only, piece_units)) != NULL &&
+	while (!LOAD(paused) && count < PURGE_STEP_RUNS && units_left > 0 &&
+	       (span = span_find_dirty(aged_only, piece_units)) != NULL &&
 	       span_take_dirty(span, aged_only, piece_units, units_left, &ranges[count]))
 		units_left -= min_size(ranges[count++].units, units_left);
 	STORE(in_flight, LOAD(in_flight) + 1);
@@ -302,10 +308,8 @@ static size_t purge_step(bool aged_only, size_t piece_units, size_t *resident, s
 	lock_release(&space_lock);
 	if (resident != NULL)
 		*resident += was_there;
-	if (purged > 0 && LOAD(uncommits_at_once))
-		STORE(uncommit_due, true);
 	if (purged > 0)
-		purge_note_step(began);
+		note_given_back(began);
 	return purged;
 }
 

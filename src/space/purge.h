@@ -46,7 +46,8 @@ bool purge_before_release(void *address, size_t bytes);
 /* A slow path passes by: does what is due, at most one step. Cheap when nothing is. */
 void purge_tick(void);
 
-/* Gives back all but keep_bytes of the free spans' memory, and uncommits what is free in whole pieces; returns the bytes of resident memory that went back. */
+/* Gives back all but keep_bytes of the free spans' memory, and uncommits what is free in whole pieces; returns the bytes
+ * of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
 
 /* The child of a fork gives nothing back by itself until it allocates on its own account: what it frees is mostly its
@@ -78,8 +79,6 @@ void purge_fork_child(void);
 
 /* Purges part of a span in use or in the caller's hands, in pieces of PURGE_STEP_BYTES, and counts it. */
 int purge_range(void *address, size_t bytes);
-/* The same, and how long it took. */
-int purge_timed(void *address, size_t bytes, uint64_t *took_ns);
 
 /* Counts a step that gave something back and began at this os_now_ns(). */
 void purge_note_step(uint64_t began_ns);

@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "block/sweep.h"
 #include "os/os.h"
@@ -55,19 +54,11 @@ static size_t walk_droppable(void)
 	return bytes;
 }
 
-static void pause_ms(long milliseconds)
-{
-	nanosleep(&(struct timespec){ .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 }, NULL);
-}
-
 /* Nothing dirty, nothing learnt, no sweep under way or due by the clock for half a decay_ms. */
 static void configure(uint64_t retain_bytes, uint64_t decay_ms)
 {
 	quarry_trim(0);
-	lock_take(&space_lock);
-	for (int i = 0; i < 64; i++)
-		span_forget_given_back();
-	lock_release(&space_lock);
+	forget_given_back();
 	purge_configure(retain_bytes, 0, UINT64_MAX, decay_ms);
 	sweep_configure(decay_ms);
 	sweep_note(0, 64 * MIB);
@@ -240,7 +231,7 @@ static void test_decay(void **state UNUSED)
 	for (int i = 0; i < 400 && walk_droppable() > 0; i++) {
 		for (int j = 0; j < 1000; j++)
 			sweep_tick();
-		pause_ms(5);
+		sleep_ms(5);
 	}
 	assert_int_equal(walk_droppable(), 0);
 	assert_int_equal(sweep_figures().given_back_bytes - given_back, free_bytes);
@@ -288,7 +279,7 @@ static void test_background(void **state UNUSED)
 	assert_int_equal(sweep_figures().given_back_bytes, given_back);
 	bool more = true;
 	for (int i = 0; i < 100 && more; i++) {
-		pause_ms(100);
+		sleep_ms(100);
 		more = sweep_background();
 	}
 	assert_false(more);
@@ -339,7 +330,7 @@ static void test_huge_pages_stay(void **state UNUSED)
 	sweep_configure(10);
 	for (int i = 0; i < 10; i++) {
 		sweep_background();
-		pause_ms(10);
+		sleep_ms(10);
 	}
 	assert_int_equal(sweep_figures().given_back_bytes, given_back);
 	assert_true(sweep_figures().left_bytes > 0);
@@ -478,7 +469,7 @@ static void test_fork_in_a_step(void **state UNUSED)
 	atomic_store(&stop, false);
 	assert_int_equal(pthread_create(&thread, NULL, sweeper, (void *)3), 0);
 	for (size_t i = 0; i < rounds(40, 5); i++) {
-		pause_ms((long)i % 3);
+		sleep_ms((long)i % 3);
 		ASSERT_EXITED(child_run(sweep_in_child, NULL, NULL, 0));
 	}
 	atomic_store(&stop, true);

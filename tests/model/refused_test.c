@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <time.h>
 
 #include "block/sweep.h"
 #include "os/fault.h"
@@ -36,10 +35,7 @@ static void configure(uint64_t retain_bytes)
 	os_fault_reset(1);
 	quarry_free(quarry_malloc(1));
 	quarry_trim(0);
-	lock_take(&space_lock);
-	for (int i = 0; i < 64; i++)
-		span_forget_given_back();
-	lock_release(&space_lock);
+	forget_given_back();
 	purge_configure(retain_bytes, 0, UINT64_MAX, HOUR_MS);
 	sweep_configure(HOUR_MS);
 }
@@ -250,11 +246,6 @@ static void *get_a_heap(void *argument UNUSED)
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
 	return NULL;
-}
-
-static void sleep_ms(long milliseconds)
-{
-	nanosleep(&(struct timespec){ .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 }, NULL);
 }
 
 /* It tries twice in a decay_ms, no more often; and once it may, it gives back what has waited. */

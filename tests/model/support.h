@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "space/span.h"
 
 /* Ends the process unless it holds: for threads, children, and inside of callbacks. */
 #define MUST(condition) \
@@ -70,6 +72,20 @@ static inline size_t rounds(size_t native, size_t least)
 	native /= 8;            /* every step checks the invariants */
 #endif
 	return max_size(native / slowdown(), least);
+}
+
+static inline void sleep_ms(long milliseconds)
+{
+	nanosleep(&(struct timespec){ .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 }, NULL);
+}
+
+/* What was given back by tests before is not needed again. */
+static inline void forget_given_back(void)
+{
+	lock_take(&space_lock);
+	for (int i = 0; i < 64; i++)
+		span_forget_given_back();
+	lock_release(&space_lock);
 }
 
 /* The same value, of which the compiler knows nothing: it warns of sizes that no object can have. */

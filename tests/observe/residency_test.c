@@ -118,7 +118,7 @@ static struct quarry_stats measured(void)
 
 	/* Again, if the kernel has put a huge page in place between two looks. */
 	for (int tries = 0; !agree && tries < 10; tries++) {
-		stats_measure(&stats);
+		stats_collect(&stats, true);
 		assert_int_equal(stats.resident_measured, 1);
 		assert_int_equal(sum_of_parts(&stats), stats.resident_bytes);
 		find_ranges();
@@ -141,7 +141,7 @@ static void assert_estimate(unsigned percent)
 {
 	struct quarry_stats estimate, truth = measured();
 
-	stats_collect(&estimate);
+	stats_collect(&estimate, false);
 	assert_int_equal(estimate.resident_measured, 0);
 	assert_int_equal(sum_of_parts(&estimate), estimate.resident_bytes);
 	assert_near(estimate.resident_bytes, truth.resident_bytes, percent);
@@ -447,10 +447,10 @@ static void test_beside_others(void **state UNUSED)
 		assert_int_equal(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)), 0);
 	for (size_t i = 0; i < rounds(300, 20); i++) {
 		struct quarry_stats stats;
-		stats_measure(&stats);
+		stats_collect(&stats, true);
 		MUST(stats.resident_measured == 1);
 		struct quarry_stats after;
-		stats_collect(&after);
+		stats_collect(&after, false);
 		MUST(stats.resident_bytes <= after.committed_bytes + after.metadata_bytes + after.page_map_bytes + 4 * MIB);
 		MUST(sum_of_parts(&stats) == stats.resident_bytes);
 		if (i % 10 == 0)
@@ -473,11 +473,11 @@ static void test_refused(void **state UNUSED)
 	/* At once, and in the middle. */
 	for (uint64_t skip = 0; skip < 40; skip += 13) {
 		os_fault_set(OS_CALL_RESIDENT, (struct os_fault){ .skip = skip, .per_million = OS_FAULT_ALWAYS, .error = EAGAIN });
-		stats_measure(&stats);
+		stats_collect(&stats, true);
 		os_fault_reset(1);
 		assert_int_equal(stats.resident_measured, 0);
 		assert_near(stats.resident_bytes, truth.resident_bytes, 10);
-		stats_collect(&estimate);
+		stats_collect(&estimate, false);
 		assert_int_equal(stats.resident_bytes, estimate.resident_bytes);
 		assert_int_equal(stats.resident_live_bytes, estimate.resident_live_bytes);
 	}

@@ -24,7 +24,7 @@ static struct quarry_stats collected(void)
 	struct quarry_stats stats;
 
 	memset(&stats, 0xee, sizeof(stats));
-	stats_collect(&stats);
+	stats_collect(&stats, false);
 	return stats;
 }
 

@@ -17,27 +17,11 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20 };
+#include "program.h"
 
 static void say(const char *what)
 {
 	dprintf(1, "%s\n", what);
-}
-
-static void sleep_ms(long milliseconds)
-{
-	nanosleep(&(struct timespec){ .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 }, NULL);
-}
-
-static size_t resident(void)
-{
-	size_t pages = 0;
-	FILE *file = fopen("/proc/self/statm", "r");
-
-	if (file == NULL || fscanf(file, "%*s %zu", &pages) != 1)
-		abort();
-	fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Enough calls for a heap of its own. */
@@ -89,20 +73,27 @@ static void refuse(int signal, siginfo_t *info, void *context)
 	((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX] = -EPERM;
 }
 
-/* A sandbox that answers calls itself. */
-static void calls_are_trapped(void)
+/* From now on the call ends as `action` says. False if there is no seccomp. */
+static bool forbid(unsigned call, unsigned action)
 {
-	struct sigaction action = { .sa_sigaction = refuse, .sa_flags = SA_SIGINFO };
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
 
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+/* A sandbox that answers calls itself. */
+static void calls_are_trapped(void)
+{
+	struct sigaction action = { .sa_sigaction = refuse, .sa_flags = SA_SIGINFO };
+
 	sigaction(SIGSYS, &action, NULL);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+	if (!forbid(SYS_openat, SECCOMP_RET_TRAP)) {
 		say("no seccomp");
 		return;
 	}
@@ -113,18 +104,11 @@ static void calls_are_trapped(void)
 /* A sandbox that kills a child for asking which file a number is. */
 static void child_in_a_sandbox(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statx, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
 	pthread_t thread = second(800);
 	int status = 0;
 
 	sleep_ms(300);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+	if (!forbid(SYS_statx, SECCOMP_RET_KILL_PROCESS)) {
 		say("no seccomp");
 		_exit(0);
 	}

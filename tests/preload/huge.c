@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MIB ((size_t)1 << 20)
+#include "program.h"
 
 static size_t vmas, huge_kib, away;
 static char flags[256];
@@ -35,17 +35,6 @@ static void look_at(const void *address)
 		}
 	}
 	fclose(file);
-}
-
-static size_t resident(void)
-{
-	unsigned long pages = 0;
-	FILE *file = fopen("/proc/self/statm", "r");
-
-	if (fscanf(file, "%*u %lu", &pages) != 1)
-		pages = 0;
-	fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Blocks that realloc moves by their page tables, with a neighbour in the way of each; then all is freed. */

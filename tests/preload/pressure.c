@@ -13,22 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "program.h"
+
 #define NUMBERS_MAX 64
-#define MIB ((size_t)1 << 20)
-
-static void complain(const char *what, long number)
-{
-	dprintf(1, "%s: %ld\n", what, number);
-	_exit(2);
-}
-
-static void sleep_ms(long milliseconds)
-{
-	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
-
-	while (nanosleep(&time, &time) != 0)
-		;
-}
 
 /* The numbers above `above` that are open, of files below /proc and /sys that none of us has opened. */
 static int open_numbers(int numbers[NUMBERS_MAX])

@@ -16,27 +16,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "program.h"
+
 #ifdef CORE
 #include "quarry/quarry.h"
 #define malloc quarry_malloc
 #define free quarry_free
 #endif
-
-#define MIB ((size_t)1 << 20)
-
-static void complain(const char *what, long number)
-{
-	dprintf(1, "%s: %ld\n", what, number);
-	_exit(2);
-}
-
-static void sleep_ms(long milliseconds)
-{
-	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
-
-	while (nanosleep(&time, &time) != 0)
-		;
-}
 
 static long now_ms(void)
 {
@@ -47,26 +33,6 @@ static long now_ms(void)
 }
 
 /* ---- What the kernel says ---- */
-
-static size_t file_read(const char *path, char *text, size_t capacity)
-{
-	int file = open(path, O_RDONLY);
-	ssize_t got = file >= 0 ? read(file, text, capacity - 1) : -1;
-
-	if (file >= 0)
-		close(file);
-	text[got > 0 ? got : 0] = 0;
-	return got > 0 ? (size_t)got : 0;
-}
-
-static size_t resident(void)
-{
-	char text[256];
-
-	file_read("/proc/self/statm", text, sizeof(text));
-	char *second = strchr(text, ' ');
-	return second != NULL ? strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
-}
 
 /* How many threads there are; the id of the one called "quarry", 0 if there is none. */
 static int tasks(int *scavenger)

@@ -54,35 +54,44 @@ static void folder(const char *name)
 	MUST(mkdir(path_of(name), 0700) == 0);
 }
 
+static void put_in(const char *folder_name, const char *file, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", folder_name, file);
+	put(path, text);
+}
+
+static void put_number_in(const char *folder_name, const char *file, uint64_t value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", folder_name, file);
+	put_number(path, value);
+}
+
 /* A group of version 2 with its four files. */
 static void group_v2(const char *name, const char *max, const char *high, uint64_t used, uint64_t inactive)
 {
-	char path[128], text[256];
+	char text[256];
 
-	snprintf(path, sizeof(path), "%s/memory.max", name);
-	put(path, max);
-	snprintf(path, sizeof(path), "%s/memory.high", name);
-	put(path, high);
-	snprintf(path, sizeof(path), "%s/memory.current", name);
-	put_number(path, used);
-	snprintf(path, sizeof(path), "%s/memory.stat", name);
+	put_in(name, "memory.max", max);
+	put_in(name, "memory.high", high);
+	put_number_in(name, "memory.current", used);
 	snprintf(text, sizeof(text), "anon 4096\nfile 100\ninactive_anon 77\ninactive_file %llu\nactive_file 5\n",
 	         (unsigned long long)inactive);
-	put(path, text);
+	put_in(name, "memory.stat", text);
 }
 
 static void group_v1(const char *name, uint64_t limit, uint64_t used, uint64_t inactive)
 {
-	char path[128], text[256];
+	char text[256];
 
-	snprintf(path, sizeof(path), "%s/memory.limit_in_bytes", name);
-	put_number(path, limit);
-	snprintf(path, sizeof(path), "%s/memory.usage_in_bytes", name);
-	put_number(path, used);
-	snprintf(path, sizeof(path), "%s/memory.stat", name);
+	put_number_in(name, "memory.limit_in_bytes", limit);
+	put_number_in(name, "memory.usage_in_bytes", used);
 	snprintf(text, sizeof(text), "cache 4096\ninactive_file 1\ntotal_cache 3\ntotal_inactive_file %llu\n",
 	         (unsigned long long)inactive);
-	put(path, text);
+	put_in(name, "memory.stat", text);
 }
 
 /* Mounts with names relative to the tree. */

@@ -5,7 +5,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "base/memcheck.h"
 #include "os/os.h"
@@ -20,10 +19,7 @@
 /* Without what tests before this one have taught. */
 static void configure(uint64_t retain_bytes, uint64_t decay_ms)
 {
-	lock_take(&space_lock);
-	for (int i = 0; i < 64; i++)
-		span_forget_given_back();
-	lock_release(&space_lock);
+	forget_given_back();
 	purge_configure(retain_bytes, 0, UINT64_MAX, decay_ms);
 }
 
@@ -354,13 +350,6 @@ static void test_no_decay_is_at_once(void **state UNUSED)
 		purge_tick();
 	assert_int_equal(dirty_bytes(), 0);
 	assert_valid();
-}
-
-static void sleep_ms(long milliseconds)
-{
-	struct timespec pause = { .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 };
-
-	nanosleep(&pause, NULL);
 }
 
 /* What has lain for longer than the decay goes; however slow the machine is, not before two ticks have passed. */
