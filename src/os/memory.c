@@ -1,5 +1,6 @@
 /* Mapping, protecting, purging and moving memory: see os.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -14,6 +15,10 @@
 #endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
 #endif
 #ifndef SYS_mseal
 #define SYS_mseal 462
@@ -62,6 +67,13 @@ bool os_overcommit_is_strict(void)
 	if (!syscall_failed(result))
 		os_unmap((void *)result, bytes);
 	return refused && !syscall_failed(result);
+}
+
+void *os_reserve_uncharged(size_t bytes)
+{
+	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return syscall_failed(result) ? NULL : (void *)result;
 }
 
 int os_commit(void *address, size_t bytes)
@@ -241,4 +253,46 @@ size_t os_resident_bytes(void *address, size_t bytes)
 void os_zero(void *address, size_t bytes)
 {
 	memset(address, 0, bytes);
+}
+
+int os_guard_install(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_GUARD_INSTALL);
+}
+
+int os_guard_remove(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_GUARD_REMOVE);
+}
+
+bool os_has_guards(void)
+{
+	size_t page = os_page_bytes();
+	void *memory = os_reserve(page);
+	bool works = false;
+
+	if (memory == NULL)
+		return false;
+	if (os_commit(memory, page) == 0)
+		works = os_guard_install(memory, page) == 0 && os_guard_remove(memory, page) == 0;
+	os_unmap(memory, page);
+	return works;
+}
+
+/* DEFAULT_MAX_MAP_COUNT of the kernel. */
+#define MAPPINGS_DEFAULT 65530
+
+size_t os_mappings_max(void)
+{
+	char digits[24];
+	size_t count = 0;
+	long file = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0);
+
+	if (syscall_failed(file))
+		return MAPPINGS_DEFAULT;
+	long length = SYSCALL3(SYS_read, file, digits, sizeof(digits));
+	SYSCALL1(SYS_close, file);
+	for (long i = 0; i < length && digits[i] >= '0' && digits[i] <= '9'; i++)
+		count = count * 10 + (size_t)(digits[i] - '0');
+	return count > 0 ? count : MAPPINGS_DEFAULT;
 }

@@ -23,6 +23,9 @@ void *os_reserve(size_t bytes);
 /* Whether all that is committed counts, used or not (vm.overcommit_memory is 2); false where address space is too short to
  * tell. */
 bool os_overcommit_is_strict(void);
+/* The same for address space of which little is ever used: what is committed of it is not charged either, unless the
+ * kernel charges everything (overcommit_memory 2). */
+void *os_reserve_uncharged(size_t bytes);
 /* Makes part of a reservation readable and writable. */
 int os_commit(void *address, size_t bytes);
 /* Puts a reservation in place of what is mapped there: inaccessible, without memory, and, what neither purging nor
@@ -53,6 +56,16 @@ int os_resident_pages(void *address, size_t bytes, unsigned char *pages);
 size_t os_resident_bytes(void *address, size_t bytes);
 /* Zeroes memory; any address and size. */
 void os_zero(void *address, size_t bytes);
+/* Marks pages of a private writable mapping as guards and drops their memory: any access faults, and no mapping is split
+ * (MADV_GUARD_INSTALL, Linux 6.13). -EINVAL on older kernels, and for memory that is locked. */
+int os_guard_install(void *address, size_t bytes);
+/* Guards become fresh zeroed pages; pages that are no guards are left alone. */
+int os_guard_remove(void *address, size_t bytes);
+/* Whether this kernel has them: tries on a page of its own. */
+bool os_has_guards(void);
+/* How many mappings a process may have (vm.max_map_count); the kernel's default if that can't be read. Opens a file: at
+ * the start only, before a sandbox can object. */
+size_t os_mappings_max(void);
 
 /* ---- environment.c ---- */
 
@@ -108,5 +121,10 @@ void os_pause(void);
 void os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t milliseconds);
 /* A loaded object's mapping holds the address (_dl_find_object, glibc 2.35); false if that can't be told. */
 bool os_is_in_object(const void *address);
+/* The name of that object as it was loaded, for the program itself as it was started; NULL if that can't be told. Takes
+ * no lock and allocates nothing. */
+const char *os_object_name(const void *address);
+/* Both lie in one object; false if that can't be told. */
+bool os_is_same_object(const void *one, const void *other);
 
 #endif

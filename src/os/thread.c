@@ -1,10 +1,12 @@
 /* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -107,13 +109,38 @@ bool os_is_own_stack(const void *address)
 	return known && here >= (uintptr_t)low && there < (uintptr_t)low + bytes;
 }
 
+static bool object_of(const void *address, struct object_found *found)
+{
+	if (find_object == NULL || find_object((void *)(uintptr_t)address, found) != 0)
+		return false;
+	return (uintptr_t)address >= (uintptr_t)found->map_start && (uintptr_t)address < (uintptr_t)found->map_end;
+}
+
 bool os_is_in_object(const void *address)
 {
 	struct object_found found;
 
-	if (find_object == NULL || find_object((void *)(uintptr_t)address, &found) != 0)
-		return false;
-	return (uintptr_t)address >= (uintptr_t)found.map_start && (uintptr_t)address < (uintptr_t)found.map_end;
+	return object_of(address, &found);
+}
+
+const char *os_object_name(const void *address)
+{
+	struct object_found found;
+
+	if (!object_of(address, &found) || found.link_map == NULL)
+		return NULL;
+	const char *name = ((const struct link_map *)found.link_map)->l_name;
+	/* The program's own entry in the loader's list has no name. */
+	if (name != NULL && *name == 0)
+		name = (const char *)getauxval(AT_EXECFN);
+	return name;
+}
+
+bool os_is_same_object(const void *one, const void *other)
+{
+	struct object_found found, found_other;
+
+	return object_of(one, &found) && object_of(other, &found_other) && found.map_start == found_other.map_start;
 }
 
 struct start {

@@ -449,6 +449,106 @@ static void test_overcommit(void **state UNUSED)
 	int mode = getc(file);
 	fclose(file);
 	assert_int_equal(os_overcommit_is_strict(), mode == '2');
+
+/* ---- Guards ---- */
+
+static void test_guards(void **state UNUSED)
+{
+	char *memory = memory_of(PAGE_COUNT);
+
+	if (!os_has_guards()) {
+		print_message("# skipped: this kernel has no guard markers\n");
+		skip();
+	}
+	size_t mappings = vma_count(memory, PAGE_COUNT * page);
+	mark(memory, PAGE_COUNT);
+	for (size_t i = 1; i < PAGE_COUNT; i += 2)
+		assert_int_equal(os_guard_install(memory + i * page, page), 0);
+	assert_int_equal(vma_count(memory, PAGE_COUNT * page), mappings);
+	for (size_t i = 0; i < PAGE_COUNT; i++) {
+		assert_int_equal(is_accessible(memory + i * page, false), i % 2 == 0);
+		assert_int_equal(is_accessible(memory + i * page, true), i % 2 == 0);
+	}
+	/* Their memory went; what stands between is left alone. */
+	assert_int_equal(os_resident_bytes(memory, page), page);
+	assert_int_equal(os_guard_remove(memory, PAGE_COUNT * page), 0);
+	assert_zero(memory + page, page);
+	assert_string_equal(memory + 2 * page, "page 2");
+	assert_true(is_accessible(memory + page, true));
+	os_unmap(memory, PAGE_COUNT * page);
+}
+
+/* What mlockall gives programs: no new guards, but those that stand stay, and go when told to. */
+static void test_guards_in_locked_memory(void **state UNUSED)
+{
+	char *memory = memory_of(2);
+
+	if (!os_has_guards() || syscall(SYS_mlock, memory, page) != 0) {
+		print_message("# skipped: no guard markers, or no locked memory\n");
+		skip();
+	}
+	assert_int_equal(os_guard_install(memory, page), -EINVAL);
+	assert_true(is_accessible(memory, true));
+	assert_int_equal(syscall(SYS_munlock, memory, page), 0);
+	assert_int_equal(os_guard_install(memory, page), 0);
+	/* Locking wants to fill the page and can't; it is locked all the same. */
+	syscall(SYS_mlock, memory, page);
+	assert_int_equal(os_guard_remove(memory, page), 0);
+	assert_true(is_accessible(memory, true));
+	os_unmap(memory, 2 * page);
+}
+
+/* Of an uncharged reservation more can be made accessible than there is memory. */
+static void test_reserve_uncharged(void **state UNUSED)
+{
+	size_t bytes = 8 * ROUND_UP(os_memory_bytes() + 1, GIB);
+	char *memory = os_reserve_uncharged(bytes);
+
+	if (memory == NULL) {
+		print_message("# skipped: no such address space here\n");
+		skip();
+	}
+	assert_false(is_accessible(memory, false));
+	/* Where everything is charged the kernel must refuse, in the sizes that are charged elsewhere, too. */
+	int error = os_commit(memory, bytes);
+	FILE *file = fopen("/proc/sys/vm/overcommit_memory", "r");
+	int mode = file != NULL ? fgetc(file) : '2';
+	if (file != NULL)
+		fclose(file);
+	assert_int_equal(error, mode == '2' ? -ENOMEM : 0);
+	os_unmap(memory, bytes);
+}
+
+static void test_mappings_max(void **state UNUSED)
+{
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+	size_t expected = 65530;
+
+	if (file != NULL) {
+		assert_int_equal(fscanf(file, "%zu", &expected), 1);
+		fclose(file);
+	}
+	assert_int_equal(os_mappings_max(), expected);
+}
+
+static void test_objects(void **state UNUSED)
+{
+	static const char *own = "data";
+	const char *name = os_object_name(own);
+	char *memory = memory_of(1);
+
+	assert_null(os_object_name(memory));
+	os_unmap(memory, page);
+	if (name == NULL) {
+		print_message("# skipped: this C library can't tell\n");
+		skip();
+	}
+	assert_non_null(strstr(name, "memory_test"));
+	name = os_object_name(stdout);
+	assert_non_null(name);
+	assert_non_null(strstr(name, "libc"));
+	assert_true(os_is_same_object(own, "other data"));
+	assert_false(os_is_same_object(own, stdout));
 }
 
 static int setup(void **state UNUSED)
@@ -475,6 +575,11 @@ int main(void)
 		cmocka_unit_test(test_zero),
 		cmocka_unit_test(test_uncommit),
 		cmocka_unit_test(test_overcommit),
+		cmocka_unit_test(test_guards),
+		cmocka_unit_test(test_guards_in_locked_memory),
+		cmocka_unit_test(test_reserve_uncharged),
+		cmocka_unit_test(test_mappings_max),
+		cmocka_unit_test(test_objects),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
