@@ -28,6 +28,10 @@ static const char *argument_words(const struct option_row *row)
 		return row->choices;
 	case OPTION_TYPE_SIZE:
 		return "SIZE";
+	case OPTION_TYPE_STRING:
+		return "TEXT";
+	case OPTION_TYPE_RANGE:
+		return "MIN-MAX";
 	case OPTION_TYPE_COUNT:
 		break;
 	}

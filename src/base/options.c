@@ -14,6 +14,10 @@
 	{ #key, OPTION_TYPE_SIZE, #default_value, NULL, #minimum, #maximum, help_text, offsetof(struct options, key) },
 #define OPTION_COUNT(key, default_value, minimum, maximum, help_text) \
 	{ #key, OPTION_TYPE_COUNT, #default_value, NULL, #minimum, #maximum, help_text, offsetof(struct options, key) },
+#define OPTION_STRING(key, default_value, what, help_text) \
+	{ #key, OPTION_TYPE_STRING, #default_value, #what, NULL, NULL, help_text, offsetof(struct options, key) },
+#define OPTION_RANGE(key, default_value, minimum, maximum, help_text) \
+	{ #key, OPTION_TYPE_RANGE, #default_value, NULL, #minimum, #maximum, help_text, offsetof(struct options, key) },
 static const struct option_row rows[] = {
 #include "base/options.def"
 };
@@ -21,6 +25,8 @@ static const struct option_row rows[] = {
 #undef OPTION_CHOICE
 #undef OPTION_SIZE
 #undef OPTION_COUNT
+#undef OPTION_STRING
+#undef OPTION_RANGE
 
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
@@ -92,7 +98,7 @@ static const char *number_read(struct slice text, bool is_size, uint64_t *number
 
 static const char *ranged_read(const struct option_row *row, struct slice text, uint64_t *number)
 {
-	bool is_size = row->type == OPTION_TYPE_SIZE;
+	bool is_size = row->type != OPTION_TYPE_COUNT;
 	uint64_t value = 0;
 	uint64_t minimum = 0;
 	uint64_t maximum = UINT64_MAX;
@@ -105,6 +111,34 @@ static const char *ranged_read(const struct option_row *row, struct slice text, 
 	if (value < minimum || value > maximum)
 		return "out of range";
 	*number = value;
+	return NULL;
+}
+
+/* "16-4K"; "16" is "16-16". */
+static const char *range_read(const struct option_row *row, struct slice text, struct option_range *range)
+{
+	struct slice rest = text;
+	struct slice first = slice_cut(&rest, '-');
+	struct option_range read = { 0 };
+	const char *fault = ranged_read(row, first, &read.minimum);
+
+	read.maximum = read.minimum;
+	if (fault == NULL && first.length < text.length)
+		fault = ranged_read(row, rest, &read.maximum);
+	if (fault != NULL)
+		return fault;
+	if (read.minimum > read.maximum)
+		return "not in order";
+	*range = read;
+	return NULL;
+}
+
+static const char *string_read(struct slice text, char *string)
+{
+	if (text.length >= OPTION_STRING_BYTES)
+		return "too long";
+	memset(string, 0, OPTION_STRING_BYTES);
+	memcpy(string, text.bytes, text.length);
 	return NULL;
 }
 
@@ -139,6 +173,10 @@ static const char *value_read(struct options *options, const struct option_row *
 		return flag_read(text, (bool *)place);
 	case OPTION_TYPE_CHOICE:
 		return choice_read(row->choices, text, (unsigned *)place);
+	case OPTION_TYPE_STRING:
+		return string_read(text, place);
+	case OPTION_TYPE_RANGE:
+		return range_read(row, text, (struct option_range *)place);
 	case OPTION_TYPE_SIZE:
 	case OPTION_TYPE_COUNT:
 		break;
@@ -168,12 +206,18 @@ static void allowed_text(const struct option_row *row, struct text *text)
 	case OPTION_TYPE_CHOICE:
 		text_string(text, row->choices);
 		return;
+	case OPTION_TYPE_STRING:
+		text_format(text, "a %s of at most %u bytes", row->choices, (uint64_t)(OPTION_STRING_BYTES - 1));
+		return;
+	case OPTION_TYPE_RANGE:
+		text_string(text, "MIN-MAX, each ");
+		break;
 	case OPTION_TYPE_SIZE:
 	case OPTION_TYPE_COUNT:
 		break;
 	}
 	text_format(text, "%s to %s", row->minimum_text, row->maximum_text);
-	if (row->type == OPTION_TYPE_SIZE)
+	if (row->type != OPTION_TYPE_COUNT)
 		text_string(text, " (bytes, or with suffix K, M, G, T)");
 }
 
@@ -304,6 +348,14 @@ void options_value_text(const struct options *options, const struct option_row *
 	case OPTION_TYPE_COUNT:
 		text_decimal(text, *(const uint64_t *)place);
 		break;
+	case OPTION_TYPE_STRING:
+		text_string(text, place);
+		break;
+	case OPTION_TYPE_RANGE:
+		size_text(((const struct option_range *)place)->minimum, text);
+		text_char(text, '-');
+		size_text(((const struct option_range *)place)->maximum, text);
+		break;
 	}
 }
 
@@ -312,7 +364,7 @@ void options_help_text(struct text *text)
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		text_format(text, "%s (", rows[i].name);
 		allowed_text(&rows[i], text);
-		text_format(text, ", default %s): %s\n", rows[i].default_text, rows[i].help);
+		text_format(text, ", default %s): %s\n", *rows[i].default_text != 0 ? rows[i].default_text : "empty", rows[i].help);
 	}
 }
 

@@ -10,32 +10,56 @@ enum option_foreign { OPTION_foreign_forward, OPTION_foreign_ignore, OPTION_fore
 enum option_deepbind { OPTION_deepbind_mask, OPTION_deepbind_keep };
 enum option_thp { OPTION_thp_default, OPTION_thp_never, OPTION_thp_system, OPTION_thp_always };
 
+enum option_guard_align { OPTION_guard_align_1, OPTION_guard_align_16 };
+enum option_guard_place { OPTION_guard_place_end, OPTION_guard_place_before, OPTION_guard_place_random };
+enum option_guard_with { OPTION_guard_with_auto, OPTION_guard_with_protection, OPTION_guard_with_checks };
+
 /* Where a value came from, in rising precedence. */
 enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_PROGRAM, OPTION_FROM_ENVIRONMENT };
 
-/* The values: bool for flags, unsigned for choices (index into the list), uint64_t for sizes and counts. */
+/* The longest value of a string option, with its 0. */
+#define OPTION_STRING_BYTES 256
+
+struct option_range {
+	uint64_t minimum;
+	uint64_t maximum;
+};
+
+/* The values: bool for flags, unsigned for choices (index into the list), uint64_t for sizes and counts, an array with
+ * a terminator for strings. */
 struct options {
 #define OPTION_FLAG(name, default_value, help) bool name;
 #define OPTION_CHOICE(name, default_value, choices, help) unsigned name;
 #define OPTION_SIZE(name, default_value, minimum, maximum, help) uint64_t name;
 #define OPTION_COUNT(name, default_value, minimum, maximum, help) uint64_t name;
+#define OPTION_STRING(name, default_value, what, help) char name[OPTION_STRING_BYTES];
+#define OPTION_RANGE(name, default_value, minimum, maximum, help) struct option_range name;
 #include "base/options.def"
 #undef OPTION_FLAG
 #undef OPTION_CHOICE
 #undef OPTION_SIZE
 #undef OPTION_COUNT
-	uint8_t source[16];          /* enum option_source of each row, in the table's order */
+#undef OPTION_STRING
+#undef OPTION_RANGE
+	uint8_t source[32];          /* enum option_source of each row, in the table's order */
 };
 
-enum option_type { OPTION_TYPE_FLAG, OPTION_TYPE_CHOICE, OPTION_TYPE_SIZE, OPTION_TYPE_COUNT };
+enum option_type {
+	OPTION_TYPE_FLAG,
+	OPTION_TYPE_CHOICE,
+	OPTION_TYPE_SIZE,
+	OPTION_TYPE_COUNT,
+	OPTION_TYPE_STRING,
+	OPTION_TYPE_RANGE,
+};
 
 /* One row as data, for help, confirm, the manual and the command. */
 struct option_row {
 	const char *name;
 	enum option_type type;
 	const char *default_text;
-	const char *choices;         /* "a|b|c"; NULL unless OPTION_TYPE_CHOICE */
-	const char *minimum_text;    /* NULL unless SIZE or COUNT */
+	const char *choices;         /* "a|b|c"; STRING: what it is, in a word; NULL for others */
+	const char *minimum_text;    /* NULL unless SIZE, COUNT or RANGE */
 	const char *maximum_text;
 	const char *help;
 	uint16_t offset;             /* of the value in struct options */

@@ -92,10 +92,11 @@ static void test_rows_are_whole(void **state UNUSED)
 	assert_null(options_row(SIZE_MAX));
 	for (size_t i = 0; i < options_row_count(); i++) {
 		const struct option_row *row = options_row(i);
-		bool ranged = row->type == OPTION_TYPE_SIZE || row->type == OPTION_TYPE_COUNT;
+		bool ranged = row->type == OPTION_TYPE_SIZE || row->type == OPTION_TYPE_COUNT || row->type == OPTION_TYPE_RANGE;
 
 		assert_true(strlen(row->name) > 0 && strlen(row->help) > 0);
-		assert_int_equal(row->choices != NULL, row->type == OPTION_TYPE_CHOICE);
+		assert_int_equal(row->choices != NULL, row->type == OPTION_TYPE_CHOICE || row->type == OPTION_TYPE_STRING);
+		assert_true(strlen(row->default_text) > 0 || row->type == OPTION_TYPE_STRING);
 		assert_int_equal(row->minimum_text != NULL, ranged);
 		assert_int_equal(row->maximum_text != NULL, ranged);
 		for (size_t j = 0; j < i; j++)
@@ -121,7 +122,11 @@ static void test_every_value_round_trips(void **state UNUSED)
 		const struct option_row *row = options_row(i);
 
 		round_trip(row, row->default_text);
-		if (row->minimum_text != NULL) {
+		if (row->type == OPTION_TYPE_RANGE) {
+			char whole[64];
+			snprintf(whole, sizeof(whole), "%s-%s", row->minimum_text, row->maximum_text);
+			round_trip(row, whole);
+		} else if (row->minimum_text != NULL) {
 			round_trip(row, row->minimum_text);
 			round_trip(row, row->maximum_text);
 		}
@@ -410,6 +415,46 @@ static void test_help_names_what_is_allowed(void **state UNUSED)
 	assert_non_null(strstr(buffer, "\nstats (on|off, default off): "));
 }
 
+static void test_ranges(void **state UNUSED)
+{
+	const struct options *options = accepted("guard_sizes=16-4K");
+
+	assert_int_equal(options->guard_sizes.minimum, 16);
+	assert_int_equal(options->guard_sizes.maximum, 4096);
+	options = accepted("guard_sizes=100");
+	assert_int_equal(options->guard_sizes.minimum, 100);
+	assert_int_equal(options->guard_sizes.maximum, 100);
+	refused("guard_sizes=16-", "quarry: QUARRY_OPTIONS: guard_sizes=16-: not a size; allowed: MIN-MAX, each 0 to 1T "
+	                           "(bytes, or with suffix K, M, G, T)\n");
+	refused("guard_sizes=-16", "quarry: QUARRY_OPTIONS: guard_sizes=-16: not a size; allowed: MIN-MAX, each 0 to 1T "
+	                           "(bytes, or with suffix K, M, G, T)\n");
+	refused("guard_sizes=1-2T", "quarry: QUARRY_OPTIONS: guard_sizes=1-2T: out of range; allowed: MIN-MAX, each 0 to 1T "
+	                            "(bytes, or with suffix K, M, G, T)\n");
+	refused("guard_sizes=2-1", "quarry: QUARRY_OPTIONS: guard_sizes=2-1: not in order; allowed: MIN-MAX, each 0 to 1T "
+	                           "(bytes, or with suffix K, M, G, T)\n");
+	refused("guard_sizes=1-2-3", "quarry: QUARRY_OPTIONS: guard_sizes=1-2-3: not a size; allowed: MIN-MAX, each 0 to 1T "
+	                             "(bytes, or with suffix K, M, G, T)\n");
+}
+
+static void test_strings(void **state UNUSED)
+{
+	char item[OPTION_STRING_BYTES + 64] = "guard_module=";
+	size_t key = strlen(item);
+
+	assert_string_equal(accepted("guard_module=libfoo.so.1,stats")->guard_module, "libfoo.so.1");
+	assert_true(accepted("guard_module=libfoo.so.1,stats")->stats);
+	assert_string_equal(accepted("guard_module=a=b")->guard_module, "a=b");
+	assert_string_equal(accepted("guard_module=longer,guard_module=")->guard_module, "");
+	memset(item + key, 'x', OPTION_STRING_BYTES - 1);
+	assert_int_equal(strlen(accepted(item)->guard_module), OPTION_STRING_BYTES - 1);
+	item[key + OPTION_STRING_BYTES - 1] = 'x';
+	struct parse *parse = parse_of(item);
+	assert_int_equal(parse->count, 1);
+	assert_non_null(strstr(parse->buffer, "xxx...: too long; allowed: a name of at most 255 bytes\n"));
+	assert_string_equal(parse->options.guard_module, "");
+	refused("guard_module", "quarry: QUARRY_OPTIONS: guard_module: needs a value; allowed: a name of at most 255 bytes\n");
+}
+
 static void test_confirm(void **state UNUSED)
 {
 	char buffer[4096];
@@ -432,6 +477,16 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: scavenger=on (default)\n"
 	                    "quarry: pressure=on (default)\n"
 	                    "quarry: thp=default (default)\n"
+	                    "quarry: guard=off (default)\n"
+	                    "quarry: guard_align=16 (default)\n"
+	                    "quarry: guard_place=end (default)\n"
+	                    "quarry: guard_fill=64K (default)\n"
+	                    "quarry: guard_quarantine=16G (default)\n"
+	                    "quarry: guard_limit=0 (default)\n"
+	                    "quarry: guard_sizes=0-1T (default)\n"
+	                    "quarry: guard_module= (default)\n"
+	                    "quarry: guard_every=1 (default)\n"
+	                    "quarry: guard_with=auto (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");
@@ -457,6 +512,8 @@ int main(void)
 		cmocka_unit_test(test_random_strings),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_help_names_what_is_allowed),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_confirm),
 	};
 

@@ -449,6 +449,7 @@ static void test_overcommit(void **state UNUSED)
 	int mode = getc(file);
 	fclose(file);
 	assert_int_equal(os_overcommit_is_strict(), mode == '2');
+}
 
 /* ---- Guards ---- */
 
