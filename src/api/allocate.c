@@ -10,6 +10,7 @@
 #include "block/large.h"
 #include "block/lookup.h"
 #include "block/sweep.h"
+#include "guard/guarded.h"
 #include "guard/report.h"
 #include "space/purge.h"
 #include "thread/life.h"
@@ -21,25 +22,43 @@ void *allocate_failed(void)
 	return NULL;
 }
 
-/* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
-static struct entry take(unsigned class_index)
-{
-	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
+/* What was asked for, for guard mode, which comes first wherever there is no block at hand. */
+struct asked {
+	size_t size;
+	size_t alignment;               /* 0: not said */
+	enum guard_kind kind;
+	bool zeroed;
+};
 
-	if (LIKELY(magazine->top->block != NULL))
-		return *magazine->top--;
-	init_ensure();
+#define CALLER __builtin_return_address(0)
+
+static COLD void *allocate_guarded(struct asked asked, const void *caller)
+{
+	return guarded_make(&(struct guarded_request){ .size = asked.size, .alignment = asked.alignment, .kind = asked.kind,
+	                                               .zeroed = asked.zeroed, .caller = caller });
+}
+
+/* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
+static struct entry refill(unsigned class_index)
+{
 	purge_end_hold();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
+
 	sweep_tick();
 	return entry;
 }
 
-static void *allocate_small(unsigned class_index)
+/* The magazine is empty. A function of its own, so that who finds a block in the magazine saves no registers. */
+static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t alignment, enum guard_kind kind, const void *caller)
 {
-	struct entry entry = take(class_index);
-
+	init_ensure();
+	if (UNLIKELY(guarded_on)) {
+		void *block = allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind }, caller);
+		if (block != NULL)
+			return block;
+	}
+	struct entry entry = refill(class_index);
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
 	ledger_set(entry.state, LEDGER_LIVE);
@@ -48,48 +67,114 @@ static void *allocate_small(unsigned class_index)
 	return entry.block;
 }
 
-static void *allocate_large(size_t size, size_t alignment, bool zeroed)
+ALWAYS_INLINE void *allocate_small(unsigned class_index, struct asked asked, const void *caller)
+{
+	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
+
+	if (UNLIKELY(magazine->top->block == NULL))
+		return allocate_miss(class_index, asked.size, asked.alignment, asked.kind, caller);
+	struct entry entry = *magazine->top--;
+	ledger_set(entry.state, LEDGER_LIVE);
+	/* Not before: a child of a fork in between would find it free, and note it a second time. */
+	memcheck_allocated(entry.block, size_classes[class_index].size, false);
+	return entry.block;
+}
+
+ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const void *caller)
 {
 	init_ensure();
+	if (UNLIKELY(guarded_on)) {
+		void *guarded = allocate_guarded(asked, caller);
+		if (guarded != NULL)
+			return guarded;
+	}
 	purge_end_hold();
 	sweep_tick();
-	void *block = large_make(size, alignment, zeroed);
+	void *block = large_make(asked.size, alignment, asked.zeroed);
 	if (UNLIKELY(block == NULL))
 		return allocate_failed();
-	memcheck_allocated(block, large_good_size(size), zeroed);
+	memcheck_allocated(block, large_good_size(asked.size), asked.zeroed);
 	return block;
 }
 
-void *allocate_slow(size_t size)
+ALWAYS_INLINE void *allocate_plain(size_t size, size_t alignment, enum guard_kind kind, const void *caller)
 {
+	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
+
 	if (size <= SMALL_BYTES_MAX)
-		return allocate_small(size_class_of(size + (size == 0)));
-	return allocate_large(size, GRANULE_BYTES, false);
+		return allocate_small(size_class_of(size + (size == 0)), asked, caller);
+	return allocate_large(asked, GRANULE_BYTES, caller);
 }
 
-void *allocate_zeroed(size_t size)
-{
-	if (size > SMALL_BYTES_MAX)
-		return allocate_large(size, GRANULE_BYTES, true);
+void *allocate_slow(size_t size) { return allocate_plain(size, 0, GUARD_KIND_MALLOC, CALLER); }
+void *allocate_slow_new(size_t size) { return allocate_plain(size, 0, GUARD_KIND_NEW, CALLER); }
+void *allocate_slow_new_array(size_t size) { return allocate_plain(size, 0, GUARD_KIND_NEW_ARRAY, CALLER); }
+void *allocate_slow_granule(size_t size) { return allocate_plain(size, GRANULE_BYTES, GUARD_KIND_MEMALIGN, CALLER); }
+void *allocate_slow_new_granule(size_t size) { return allocate_plain(size, GRANULE_BYTES, GUARD_KIND_NEW_ALIGNED, CALLER); }
+void *allocate_slow_new_array_granule(size_t size) { return allocate_plain(size, GRANULE_BYTES, GUARD_KIND_NEW_ARRAY_ALIGNED, CALLER); }
 
-	unsigned class_index = size_class_of(size + (size == 0));
-	struct entry entry = take(class_index);
-	if (UNLIKELY(entry.block == NULL))
-		return allocate_failed();
+static void *zeroed_entry(struct entry entry, unsigned class_index, size_t size)
+{
 	bool zero = ledger_get(entry.state) == LEDGER_CACHED_ZERO;
+
 	ledger_set(entry.state, LEDGER_LIVE);
 	memcheck_allocated(entry.block, size_classes[class_index].size, zero);
 	return zero ? entry.block : memset(entry.block, 0, size);
 }
 
+static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, const void *caller)
+{
+	init_ensure();
+	if (UNLIKELY(guarded_on)) {
+		void *block = allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, caller);
+		if (block != NULL)
+			return block;
+	}
+	struct entry entry = refill(class_index);
+	return entry.block != NULL ? zeroed_entry(entry, class_index, size) : allocate_failed();
+}
+
+void *allocate_zeroed(size_t size)
+{
+	if (size > SMALL_BYTES_MAX)
+		return allocate_large((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, GRANULE_BYTES, CALLER);
+
+	unsigned class_index = size_class_of(size + (size == 0));
+	struct magazine *magazine = thread_magazine((uintptr_t)class_index << MAGAZINE_LOG2);
+	if (UNLIKELY(magazine->top->block == NULL))
+		return allocate_zeroed_miss(class_index, size, CALLER);
+	return zeroed_entry(*magazine->top--, class_index, size);
+}
+
+ALWAYS_INLINE void *allocate_aligned_as(size_t alignment, size_t size, enum guard_kind kind, const void *caller)
+{
+	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
+	unsigned class_index = size_class_aligned(size, alignment);
+
+	if (class_index == CLASS_COUNT)
+		return allocate_large(asked, alignment, caller);
+	return allocate_small(class_index, asked, caller);
+}
+
 void *allocate_aligned(size_t alignment, size_t size)
 {
 	if (alignment <= GRANULE_BYTES)
-		return fast_allocate(size);
-	unsigned class_index = size_class_aligned(size, alignment);
-	if (class_index == CLASS_COUNT)
-		return allocate_large(size, alignment, false);
-	return allocate_small(class_index);
+		return fast_allocate_by(size, allocate_slow_granule);
+	return allocate_aligned_as(alignment, size, GUARD_KIND_MEMALIGN, CALLER);
+}
+
+void *allocate_aligned_new(size_t alignment, size_t size)
+{
+	if (alignment <= GRANULE_BYTES)
+		return fast_allocate_by(size, allocate_slow_new_granule);
+	return allocate_aligned_as(alignment, size, GUARD_KIND_NEW_ALIGNED, CALLER);
+}
+
+void *allocate_aligned_new_array(size_t alignment, size_t size)
+{
+	if (alignment <= GRANULE_BYTES)
+		return fast_allocate_by(size, allocate_slow_new_array_granule);
+	return allocate_aligned_as(alignment, size, GUARD_KIND_NEW_ARRAY_ALIGNED, CALLER);
 }
 
 /* The owner's frees when its magazine is full or not its own yet; the shared heap's. True if it was done here. */
@@ -123,7 +208,7 @@ void release_full(struct span *slab, void *block, ledger_byte *state)
 	sweep_tick();
 }
 
-void release_slow(void *block, const char *call)
+ALWAYS_INLINE void release_any(void *block, size_t size, size_t alignment, const char *call)
 {
 	struct span *span;
 	ledger_byte *state;
@@ -131,6 +216,10 @@ void release_slow(void *block, const char *call)
 	if (block == NULL)
 		return;
 	if (!live_block(block, &span, &state)) {
+		if (guarded_owns(block)) {
+			guarded_free(block, &(struct guarded_release){ .call = call, .size = size, .alignment = alignment });
+			return;
+		}
 		if (region_of(block) != NULL)
 			report_bad_pointer(call, block);
 		int saved_errno = errno;
@@ -153,4 +242,14 @@ void release_slow(void *block, const char *call)
 	}
 	large_release(span);
 	sweep_tick();
+}
+
+void release_slow(void *block, const char *call)
+{
+	release_any(block, GUARDED_UNSAID, 0, call);
+}
+
+void release_said(void *block, size_t size, size_t alignment, const char *call)
+{
+	release_any(block, size, alignment, call);
 }

@@ -6,8 +6,17 @@
 #include "space/space.h"
 
 COLD void *allocate_slow(size_t size);
+/* The same for operator new and new[], which guard mode tells apart. */
+COLD void *allocate_slow_new(size_t size);
+COLD void *allocate_slow_new_array(size_t size);
+/* And for aligned forms that ask for no more than malloc gives, which guard mode need not give. */
+COLD void *allocate_slow_granule(size_t size);
+COLD void *allocate_slow_new_granule(size_t size);
+COLD void *allocate_slow_new_array_granule(size_t size);
 /* `call` is the name of the function that the program has called, for a report. */
 COLD void release_slow(void *block, const char *call);
+/* The program says what the block was asked for with; alignment 0: it does not. For guard mode; others don't trust it. */
+COLD void release_said(void *block, size_t size, size_t alignment, const char *call);
 
 /* The rest of a free of a span that the calling thread's heap does not own: `block` is the start of the index. */
 void release_other(void *block, struct span *span, size_t index, const char *call);
@@ -20,6 +29,9 @@ void *allocate_zeroed(size_t size);
 
 /* A power of two as alignment. */
 void *allocate_aligned(size_t alignment, size_t size);
+/* For the aligned operator new and new[]. */
+void *allocate_aligned_new(size_t alignment, size_t size);
+void *allocate_aligned_new_array(size_t alignment, size_t size);
 
 /* NULL with ENOMEM; for callers that return it. */
 void *allocate_failed(void);

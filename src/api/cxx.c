@@ -8,6 +8,7 @@
 #include "api/fast.h"
 #include "base/port.h"
 #include "base/text.h"
+#include "guard/guarded.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
@@ -86,36 +87,39 @@ static COLD void handle_failure(size_t size, const void *caller)
 	no_runtime(size);
 }
 
-static COLD void *new_retry(size_t size, size_t alignment, const void *caller)
+typedef void *(*slow_function)(size_t size);
+typedef void *(*aligned_function)(size_t alignment, size_t size);
+
+static COLD void *new_retry(size_t size, size_t alignment, aligned_function allocate, const void *caller)
 {
 	void *block;
 
-	while ((block = allocate_aligned(alignment, size)) == NULL)
+	while ((block = allocate(alignment, size)) == NULL)
 		handle_failure(size, caller);
 	return block;
 }
 
 #define CALLER __builtin_return_address(0)
 
-static inline void *new_block(size_t size, const void *caller)
+ALWAYS_INLINE void *new_block(size_t size, slow_function slow, aligned_function again, const void *caller)
 {
-	void *block = fast_allocate(size);
+	void *block = fast_allocate_by(size, slow);
 
-	return LIKELY(block != NULL) ? block : new_retry(size, GRANULE_BYTES, caller);
+	return LIKELY(block != NULL) ? block : new_retry(size, GRANULE_BYTES, again, caller);
 }
 
-static inline void *new_aligned(size_t size, size_t alignment, const void *caller)
+static inline void *new_aligned(size_t size, size_t alignment, aligned_function allocate, const void *caller)
 {
-	void *block = allocate_aligned(alignment, size);
+	void *block = allocate(alignment, size);
 
-	return LIKELY(block != NULL) ? block : new_retry(size, alignment, caller);
+	return LIKELY(block != NULL) ? block : new_retry(size, alignment, allocate, caller);
 }
 
 /* operator new(size_t), new[]; with align_val_t. */
-PUBLIC void *_Znwm(size_t size) { return new_block(size, CALLER); }
-PUBLIC void *_Znam(size_t size) { return new_block(size, CALLER); }
-PUBLIC void *_ZnwmSt11align_val_t(size_t size, size_t alignment) { return new_aligned(size, alignment, CALLER); }
-PUBLIC void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return new_aligned(size, alignment, CALLER); }
+PUBLIC void *_Znwm(size_t size) { return new_block(size, allocate_slow_new, allocate_aligned_new, CALLER); }
+PUBLIC void *_Znam(size_t size) { return new_block(size, allocate_slow_new_array, allocate_aligned_new_array, CALLER); }
+PUBLIC void *_ZnwmSt11align_val_t(size_t size, size_t alignment) { return new_aligned(size, alignment, allocate_aligned_new, CALLER); }
+PUBLIC void *_ZnamSt11align_val_t(size_t size, size_t alignment) { return new_aligned(size, alignment, allocate_aligned_new_array, CALLER); }
 
 #ifndef QUARRY_STATIC
 typedef void *(*nothrow_function)(size_t size, const void *tag);
@@ -142,19 +146,19 @@ static COLD void *nothrow_retry(size_t size, size_t alignment, const char *name,
 /* The same with nothrow_t. A static program takes the C++ library's own, which call the ones above in a try block. */
 PUBLIC void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag)
 {
-	void *block = fast_allocate(size);
+	void *block = fast_allocate_by(size, allocate_slow_new);
 	return LIKELY(block != NULL) ? block : nothrow_retry(size, GRANULE_BYTES, "_ZnwmRKSt9nothrow_t", tag, CALLER);
 }
 
 PUBLIC void *_ZnamRKSt9nothrow_t(size_t size, const void *tag)
 {
-	void *block = fast_allocate(size);
+	void *block = fast_allocate_by(size, allocate_slow_new_array);
 	return LIKELY(block != NULL) ? block : nothrow_retry(size, GRANULE_BYTES, "_ZnamRKSt9nothrow_t", tag, CALLER);
 }
 
 PUBLIC void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag)
 {
-	void *block = allocate_aligned(alignment, size);
+	void *block = allocate_aligned_new(alignment, size);
 	return LIKELY(block != NULL)
 	           ? block
 	           : nothrow_retry(size, max_size(alignment, GRANULE_BYTES + 1), "_ZnwmSt11align_val_tRKSt9nothrow_t", tag, CALLER);
@@ -162,7 +166,7 @@ PUBLIC void *_ZnwmSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, c
 
 PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, const void *tag)
 {
-	void *block = allocate_aligned(alignment, size);
+	void *block = allocate_aligned_new_array(alignment, size);
 	return LIKELY(block != NULL)
 	           ? block
 	           : nothrow_retry(size, max_size(alignment, GRANULE_BYTES + 1), "_ZnamSt11align_val_tRKSt9nothrow_t", tag, CALLER);
@@ -170,16 +174,16 @@ PUBLIC void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t alignment, c
 
 PUBLIC void _ZdlPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block, "operator delete"); }
 PUBLIC void _ZdaPvRKSt9nothrow_t(void *block, const void *tag UNUSED) { fast_release(block, "operator delete[]"); }
-PUBLIC void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block, "operator delete"); }
-PUBLIC void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment UNUSED, const void *tag UNUSED) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment, const void *tag UNUSED) { fast_release_said(block, GUARDED_UNSAID, alignment, "operator delete"); }
+PUBLIC void _ZdaPvSt11align_val_tRKSt9nothrow_t(void *block, size_t alignment, const void *tag UNUSED) { fast_release_said(block, GUARDED_UNSAID, alignment, "operator delete[]"); }
 #endif
 
-/* operator delete, delete[]; sized; aligned; both. The sizes are not trusted. */
+/* operator delete, delete[]; sized; aligned; both. The sizes are not trusted, but for guard mode. */
 PUBLIC void _ZdlPv(void *block) { fast_release(block, "operator delete"); }
 PUBLIC void _ZdaPv(void *block) { fast_release(block, "operator delete[]"); }
-PUBLIC void _ZdlPvm(void *block, size_t size UNUSED) { fast_release(block, "operator delete"); }
-PUBLIC void _ZdaPvm(void *block, size_t size UNUSED) { fast_release(block, "operator delete[]"); }
-PUBLIC void _ZdlPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block, "operator delete"); }
-PUBLIC void _ZdaPvSt11align_val_t(void *block, size_t alignment UNUSED) { fast_release(block, "operator delete[]"); }
-PUBLIC void _ZdlPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block, "operator delete"); }
-PUBLIC void _ZdaPvmSt11align_val_t(void *block, size_t size UNUSED, size_t alignment UNUSED) { fast_release(block, "operator delete[]"); }
+PUBLIC void _ZdlPvm(void *block, size_t size) { fast_release_said(block, size, 0, "operator delete"); }
+PUBLIC void _ZdaPvm(void *block, size_t size) { fast_release_said(block, size, 0, "operator delete[]"); }
+PUBLIC void _ZdlPvSt11align_val_t(void *block, size_t alignment) { fast_release_said(block, GUARDED_UNSAID, alignment, "operator delete"); }
+PUBLIC void _ZdaPvSt11align_val_t(void *block, size_t alignment) { fast_release_said(block, GUARDED_UNSAID, alignment, "operator delete[]"); }
+PUBLIC void _ZdlPvmSt11align_val_t(void *block, size_t size, size_t alignment) { fast_release_said(block, size, alignment, "operator delete"); }
+PUBLIC void _ZdaPvmSt11align_val_t(void *block, size_t size, size_t alignment) { fast_release_said(block, size, alignment, "operator delete[]"); }

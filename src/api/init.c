@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "base/text.h"
 #include "block/sweep.h"
+#include "guard/guarded.h"
 #include "observe/stats.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
@@ -53,6 +54,15 @@ static enum huge huge_wish(unsigned thp)
 	return thp == OPTION_thp_system ? HUGE_AS_SYSTEM : HUGE_NONE;
 }
 
+static void guard_start(void)
+{
+	guarded_configure(&sealed.options);
+	if (!guarded_on)
+		return;
+	life_without_heaps();
+	fork_takes(&slots_lock);
+}
+
 void init_once(void)
 {
 	lock_take(&init_lock);
@@ -65,6 +75,8 @@ void init_once(void)
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		life_init();
+		if (sealed.options.guard)
+			guard_start();
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}
 	lock_release(&init_lock);
@@ -82,6 +94,8 @@ __attribute__((constructor)) static void init_constructor(void)
 
 __attribute__((destructor)) static void init_destructor(void)
 {
+	if (guarded_on)
+		guarded_check_all("exit");
 	if (sealed.options.stats)
 		stats_print();
 }

@@ -37,8 +37,11 @@ PUBLIC void *reallocarray(void *block, size_t count, size_t size)
 /* C23; not in glibc 2.36, so nothing declares them. */
 PUBLIC void free_sized(void *block, size_t size);
 PUBLIC void free_aligned_sized(void *block, size_t alignment, size_t size);
-PUBLIC void free_sized(void *block, size_t size UNUSED) { fast_release(block, "free_sized"); }
-PUBLIC void free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block, "free_aligned_sized"); }
+PUBLIC void free_sized(void *block, size_t size) { fast_release_said(block, size, 0, "free_sized"); }
+PUBLIC void free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+	fast_release_said(block, size, alignment, "free_aligned_sized");
+}
 
 /* Gone from glibc 2.26 for new programs, still there for old ones, whose blocks are ours. */
 PUBLIC void cfree(void *block);

@@ -4,6 +4,7 @@
 
 #include "api/foreign.h"
 #include "api/init.h"
+#include "guard/guarded.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
@@ -28,6 +29,23 @@ static dlmopen_function resolve_dlmopen(void)
 	return next_dlmopen;
 }
 
+/* Whether the name that everybody finds is ours. */
+static bool is_ours(const char *name)
+{
+	Dl_info found, own;
+	void *function = dlsym(RTLD_DEFAULT, name);
+
+	return function != NULL && dladdr(function, &found) != 0 && dladdr((void *)&next_dlopen, &own) != 0 &&
+	       found.dli_fbase == own.dli_fbase;
+}
+
+/* A program with an operator new of its own, on malloc, still gets our sized delete. */
+static void forms_look(void)
+{
+	if (!is_ours("_Znwm") || !is_ours("_Znam") || !is_ours("_ZdlPv") || !is_ours("_ZdaPv"))
+		guarded_forms_unknown();
+}
+
 /* A priority before init.c's constructor, which seals what is set here. */
 __attribute__((constructor(101))) static void preload_constructor(void)
 {
@@ -41,6 +59,8 @@ __attribute__((constructor(101))) static void preload_constructor(void)
 	foreign_set_next(&next);
 	resolve_dlopen();
 	resolve_dlmopen();
+	if (guarded_on)
+		forms_look();
 }
 
 static int mode_allowed(int mode)

@@ -14,8 +14,7 @@
 
 void *quarry_malloc(size_t size) { return fast_allocate(size); }
 void quarry_free(void *block) { fast_release(block, "quarry_free"); }
-void quarry_free_sized(void *block, size_t size UNUSED) { fast_release(block, "quarry_free_sized"); }
-void quarry_free_aligned_sized(void *block, size_t alignment UNUSED, size_t size UNUSED) { fast_release(block, "quarry_free_aligned_sized"); }
+void quarry_free_sized(void *block, size_t size) { fast_release_said(block, size, 0, "quarry_free_sized"); }
 void *quarry_calloc(size_t count, size_t size) { return aligned_calloc(count, size); }
 void *quarry_realloc(void *block, size_t size) { return resize(block, size, "quarry_realloc"); }
 void *quarry_aligned_alloc(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
@@ -28,6 +27,11 @@ size_t quarry_good_size(size_t size) { return good_size(size); }
 size_t quarry_trim(size_t keep_bytes) { return trim(QUARRY_PURGE_ALL, keep_bytes); }
 struct quarry_description quarry_describe(const void *address) { return walk_describe(address); }
 size_t quarry_stats_json(char *buffer, size_t capacity) { return stats_json(buffer, capacity); }
+
+void quarry_free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+	fast_release_said(block, size, alignment, "quarry_free_aligned_sized");
+}
 
 void *quarry_reallocarray(void *block, size_t count, size_t size)
 {

@@ -8,6 +8,7 @@
 #include "api/foreign.h"
 #include "block/large.h"
 #include "block/lookup.h"
+#include "guard/guarded.h"
 #include "guard/report.h"
 #include "space/purge.h"
 
@@ -58,6 +59,20 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 	return target;
 }
 
+/* A guarded block always moves, so that old pointers to it are found out. */
+static COLD void *resize_guarded(void *block, size_t size, const char *call)
+{
+	size_t old_bytes;
+
+	if (!guarded_may_resize(block, call, &old_bytes))
+		return allocate_failed();
+	if (size == 0) {
+		fast_release(block, call);
+		return NULL;
+	}
+	return resize_by_copy(block, old_bytes, size, call);
+}
+
 void *resize(void *block, size_t size, const char *call)
 {
 	struct span *span;
@@ -66,7 +81,7 @@ void *resize(void *block, size_t size, const char *call)
 	if (block == NULL)
 		return fast_allocate(size);
 	if (region_of(block) == NULL)
-		return foreign_realloc(block, size, call);
+		return guarded_owns(block) ? resize_guarded(block, size, call) : foreign_realloc(block, size, call);
 	if (!live_block(block, &span, &state))
 		report_bad_pointer(call, block);
 	if (size == 0) {
@@ -91,6 +106,8 @@ size_t usable_size(const void *block, const char *call)
 
 	if (block == NULL)
 		return 0;
+	if (region_of(block) == NULL && guarded_owns(block))
+		return guarded_size(block, call);
 	if (region_of(block) == NULL)
 		return foreign_usable_size((void *)(uintptr_t)block, call);
 	if (!live_block(block, &span, &state))
@@ -102,6 +119,8 @@ size_t good_size(size_t size)
 {
 	if (size > PTRDIFF_MAX)
 		return 0;
+	if (guarded_on)
+		return size;
 	if (size > SMALL_BYTES_MAX)
 		return large_good_size(size);
 	return size_classes[size_class_of(size + (size == 0))].size;

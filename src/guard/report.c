@@ -4,6 +4,7 @@
 #include "base/port.h"
 #include "base/text.h"
 #include "block/lookup.h"
+#include "guard/guarded.h"
 #include "os/os.h"
 
 #define REPORT_BYTES 1536
@@ -130,4 +131,68 @@ _Noreturn void report_foreign_pointer(const char *call, const void *pointer)
 	else if (os_is_in_object(pointer))
 		finding = (struct finding){ "pointer to a program's or library's own data or code", "object-pointer" };
 	write_and_abort(call, pointer, finding, &place);
+}
+
+/* ---- Guarded blocks ---- */
+
+static const char *const titles[] = {
+	[REPORT_DOUBLE_FREE] = "double free: the block is free already",
+	[REPORT_INTERIOR] = "pointer to the inside of a block, not to its start",
+	[REPORT_INVALID] = "pointer that was never handed out",
+	[REPORT_MISMATCHED] = "the block was allocated by a form that this one does not belong to",
+	[REPORT_WRONG_SIZE] = "the block was allocated with another size",
+	[REPORT_WRONG_ALIGNMENT] = "the block was allocated with another alignment",
+	[REPORT_OVERFLOW] = "bytes behind the block were overwritten",
+	[REPORT_UNDERFLOW] = "bytes in front of the block were overwritten",
+	[REPORT_WRITTEN_AFTER_FREE] = "the block was written to after it was freed",
+};
+
+static const char *const forms[] = {
+	[GUARD_KIND_MALLOC] = "malloc",
+	[GUARD_KIND_NEW] = "operator new",
+	[GUARD_KIND_NEW_ARRAY] = "operator new[]",
+	[GUARD_KIND_MEMALIGN] = "memalign",
+	[GUARD_KIND_NEW_ALIGNED] = "aligned operator new",
+	[GUARD_KIND_NEW_ARRAY_ALIGNED] = "aligned operator new[]",
+};
+
+static void say_signed(struct text *text, ptrdiff_t value)
+{
+	if (value < 0)
+		text_char(text, '-');
+	text_decimal(text, value < 0 ? (uint64_t)0 - (uint64_t)value : (uint64_t)value);
+}
+
+static void say_guarded(struct text *text, const struct report *report)
+{
+	const struct guarded *block = report->block;
+
+	text_format(text, "  block    %p to %p, %z, %s, by %s", (const void *)block->start,
+	            (const void *)(block->start + block->size), (uint64_t)block->size,
+	            block->state == GUARDED_LIVE ? "live" : "freed", forms[block->kind]);
+	if (report->kind >= REPORT_OVERFLOW) {
+		text_string(text, "; first changed byte at offset ");
+		say_signed(text, report->changed_offset);
+	} else if ((uintptr_t)report->pointer != block->start) {
+		text_string(text, "; the pointer is at offset ");
+		say_signed(text, (ptrdiff_t)((uintptr_t)report->pointer - block->start));
+	}
+	if (report->kind == REPORT_WRONG_SIZE || report->kind == REPORT_WRONG_ALIGNMENT)
+		text_format(text, "; the call said %u", (uint64_t)report->said);
+	text_char(text, '\n');
+}
+
+void report(const struct report *report)
+{
+	char buffer[REPORT_BYTES];
+	struct text text = text_over(buffer, sizeof(buffer));
+
+	turn_take();
+	text_format(&text, "quarry: %s(%p): %s\n", report->call, report->pointer, titles[report->kind]);
+	if (report->block != NULL)
+		say_guarded(&text, report);
+	say_thread(&text);
+	text_write_error(&text);
+	turn_give();
+	port_abort();
 }

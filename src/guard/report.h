@@ -13,4 +13,30 @@ _Noreturn COLD void report_bad_pointer(const char *call, const void *pointer);
  * foreign=abort forbids. */
 _Noreturn COLD void report_foreign_pointer(const char *call, const void *pointer);
 
+struct guarded;
+
+enum report_kind {
+	REPORT_DOUBLE_FREE,
+	REPORT_INTERIOR,
+	REPORT_INVALID,                 /* in guarded memory, but nothing that was ever handed out */
+	REPORT_MISMATCHED,              /* freed by a form that does not fit the one that made it */
+	REPORT_WRONG_SIZE,              /* of a sized delete or free */
+	REPORT_WRONG_ALIGNMENT,
+	REPORT_OVERFLOW,                /* found by the bytes behind the block */
+	REPORT_UNDERFLOW,               /* by those in front of it */
+	REPORT_WRITTEN_AFTER_FREE,      /* where the freed block could not be made inaccessible */
+};
+
+struct report {
+	const char *call;
+	const void *pointer;
+	enum report_kind kind;
+	const struct guarded *block;    /* NULL if none is near */
+	ptrdiff_t changed_offset;       /* OVERFLOW, UNDERFLOW, WRITTEN_AFTER_FREE: first changed byte, from the block's start */
+	size_t said;                    /* WRONG_SIZE, WRONG_ALIGNMENT: what the call said */
+};
+
+/* About a guarded block, or a pointer into guarded memory. */
+COLD void report(const struct report *report);
+
 #endif

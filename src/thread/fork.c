@@ -14,10 +14,17 @@
 /* In the order of their ranks. */
 static struct lock *const locks[] = { &pressure_lock, &shared_lock, &pool_lock, &space_lock };
 
+static struct lock *lock_above;
+
 /* A step takes a millisecond or two. */
 #define PURGE_WAITS_MAX 1000
 
 #define LOCK_COUNT (sizeof(locks) / sizeof(locks[0]))
+
+void fork_takes(struct lock *lock)
+{
+	lock_above = lock;
+}
 
 void fork_prepare(void)
 {
@@ -30,6 +37,8 @@ void fork_prepare(void)
 		os_pause();
 		lock_take(&space_lock);
 	}
+	if (lock_above != NULL)
+		lock_take(lock_above);
 	lock_fork_begin();
 }
 
@@ -37,6 +46,8 @@ void fork_parent(void)
 {
 	purge_pause(false);
 	lock_fork_end();
+	if (lock_above != NULL)
+		lock_release(lock_above);
 	for (size_t i = LOCK_COUNT; i > 0; i--)
 		lock_release(locks[i - 1]);
 }
@@ -44,6 +55,8 @@ void fork_parent(void)
 void fork_child(void)
 {
 	lock_fork_end();
+	if (lock_above != NULL)
+		lock_reset(lock_above);
 	for (size_t i = LOCK_COUNT; i > 0; i--)
 		lock_reset(locks[i - 1]);
 	uint32_t epoch = epoch_now() + 1;

@@ -19,6 +19,9 @@ static _Thread_local uint32_t shared_calls __attribute__((tls_model("initial-exe
 /* The thread that main runs in; asked for at the start, when no sandbox can object. 0: unknown. */
 static _Atomic uintptr_t first_thread;
 
+/* Written before the second thread exists. */
+static bool without_heaps;
+
 static pthread_key_t heap_key;
 static _Atomic bool heap_key_made;
 
@@ -41,6 +44,11 @@ void life_init(void)
 	/* Without a key no thread's end is seen: then only the first thread has a heap of its own. */
 	if (pthread_key_create(&heap_key, life_end) == 0)
 		atomic_store_explicit(&heap_key_made, true, memory_order_release);
+}
+
+void life_without_heaps(void)
+{
+	without_heaps = true;
 }
 
 /* An ifunc resolver allocates before the loader copies the TLS image, which wipes the distance, but not the thread's
@@ -97,7 +105,7 @@ struct heap *life_heap(void)
 {
 	struct heap *heap = life_heap_if_any();
 
-	if (heap != NULL || shared_calls == CALLS_NO_MORE)
+	if (heap != NULL || shared_calls == CALLS_NO_MORE || without_heaps)
 		return heap;
 	/* The first thread's program is certain to allocate. */
 	if (pool_counts().made > 0 && life_is_new())

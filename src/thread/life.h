@@ -7,6 +7,9 @@
 /* Once, before the second thread exists. */
 void life_init(void);
 
+/* Before the second thread: from now on no thread gets a heap of its own, so that each malloc takes the slow path. */
+void life_without_heaps(void);
+
 /* The calling thread's own heap; NULL: it uses the shared heap. Called on slow paths that allocate: decides when a
  * thread has shown that it allocates and gets a heap. */
 struct heap *life_heap(void);
