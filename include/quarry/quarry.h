@@ -174,6 +174,15 @@ struct quarry_stats {
 	                             * pages of a live block were touched) */
 	uint64_t pressure_level;    /* how short memory is now: 0 not, as far as is known; 1 somewhat; 2 very */
 	uint64_t pressure_looks;    /* looks that found it short, since the start */
+
+	/* Guard mode, 0 without: blocks that stand alone on pages of their own, which are in no region, and not in the
+	 * resident_ fields. */
+	uint64_t guarded_bytes;     /* of live_bytes */
+	uint64_t guarded_blocks;    /* of live_blocks */
+	uint64_t guarded_page_bytes;/* memory: their pages, whole */
+	uint64_t guarded_freed_blocks;      /* in the quarantine: addresses that are not used again yet */
+	uint64_t guarded_freed_bytes;       /* of address space, without memory */
+	uint64_t guarded_table_bytes;       /* readable and writable part of what is known about both */
 };
 
 /* Fills `stats`; 0, or -1 with errno EINVAL if struct_bytes is 0 or larger than this version knows. The sums are

@@ -133,7 +133,7 @@ static void put_memory(struct document *document, const struct figures *figures)
 	const struct quarry_stats *stats = &figures->stats;
 
 	put_size(document, "system", "current",
-	         stats->live_bytes - stats->live_large_bytes + stats->cached_bytes + stats->free_in_slab_bytes +
+	         stats->live_bytes - stats->live_large_bytes - stats->guarded_bytes + stats->cached_bytes + stats->free_in_slab_bytes +
 	                 stats->dirty_bytes);
 	put_size(document, "system", "max", stats->committed_bytes);
 	put_size(document, "aspace", "total", stats->reserved_bytes);
@@ -153,7 +153,8 @@ int info_write_xml(FILE *stream)
 	put_memory(&document, &figures);
 	put(&document, "</heap>\n");
 	put_free(&document, &figures);
-	put_total(&document, "mmap", figures.stats.live_large_blocks, figures.stats.live_large_bytes);
+	put_total(&document, "mmap", figures.stats.live_large_blocks + figures.stats.guarded_blocks,
+	          figures.stats.live_large_bytes + figures.stats.guarded_bytes);
 	put_memory(&document, &figures);
 	put(&document, "</malloc>\n");
 	funlockfile(stream);

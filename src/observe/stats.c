@@ -8,6 +8,7 @@
 #include "block/large.h"
 #include "block/slab.h"
 #include "block/sweep.h"
+#include "guard/guarded.h"
 #include "observe/residency.h"
 #include "observe/walk.h"
 #include "space/meta.h"
@@ -111,6 +112,20 @@ static void fill_residency(struct quarry_stats *stats, bool measure)
 	stats->resident_measured = there.measured;
 }
 
+static void count_guarded(struct quarry_stats *stats)
+{
+	struct guarded_figures figures = guarded_figures();
+
+	stats->guarded_blocks = figures.live_blocks;
+	stats->guarded_bytes = figures.live_bytes;
+	stats->live_blocks += figures.live_blocks;
+	stats->live_bytes += figures.live_bytes;
+	stats->guarded_page_bytes = figures.live_page_bytes;
+	stats->guarded_freed_blocks = figures.slots.quarantined;
+	stats->guarded_freed_bytes = figures.slots.quarantined_bytes;
+	stats->guarded_table_bytes = figures.slots.table_bytes;
+}
+
 void stats_collect_classes(struct quarry_stats *stats, struct class_stats classes[CLASS_COUNT])
 {
 	*stats = (struct quarry_stats){ .struct_bytes = sizeof(*stats) };
@@ -136,6 +151,7 @@ void stats_collect_classes(struct quarry_stats *stats, struct class_stats classe
 	stats->retained_max_bytes = purge_retained_max();
 	stats->pressure_level = pressure_level();
 	stats->pressure_looks = pressure_looks();
+	count_guarded(stats);
 }
 
 void stats_collect(struct quarry_stats *stats, bool measure)
@@ -179,7 +195,9 @@ static const struct {
 	FIELD(resident_bytes), FIELD(resident_live_bytes), FIELD(resident_waste_bytes),
 	FIELD(resident_cached_bytes), FIELD(resident_beside_bytes), FIELD(resident_free_page_bytes),
 	FIELD(resident_span_bytes), FIELD(resident_metadata_bytes), FIELD(resident_measured),
-	FIELD(pressure_level), FIELD(pressure_looks),
+	FIELD(pressure_level),   FIELD(pressure_looks),
+	FIELD(guarded_bytes),    FIELD(guarded_blocks),    FIELD(guarded_page_bytes), FIELD(guarded_freed_blocks),
+	FIELD(guarded_freed_bytes), FIELD(guarded_table_bytes),
 };
 
 _Static_assert(sizeof(struct quarry_stats) ==
@@ -264,5 +282,11 @@ void stats_print(void)
 	text_format(&text, "quarry:   needed again     %z of it in slabs, %z in spans\n", stats.refaulted_bytes,
 	            stats.refaulted_span_bytes);
 	text_format(&text, "quarry:   moved            %z by realloc\n", stats.moved_bytes);
+	if (guarded_on) {
+		text_format(&text, "quarry:   guarded          %z in %u live blocks, on %z\n", stats.guarded_bytes,
+		            stats.guarded_blocks, stats.guarded_page_bytes);
+		text_format(&text, "quarry:     freed          %u blocks, %z of address space; known by %z\n",
+		            stats.guarded_freed_blocks, stats.guarded_freed_bytes, stats.guarded_table_bytes);
+	}
 	text_write_error(&text);
 }

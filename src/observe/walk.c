@@ -6,6 +6,7 @@
 #include "block/ledger.h"
 #include "block/lookup.h"
 #include "block/slab.h"
+#include "guard/guarded.h"
 
 /* Blocks that are noted under one hold of the lock, on the stack of whoever walks: 2.5 KiB. */
 #define BATCH_BLOCKS 64
@@ -19,7 +20,7 @@ static void enter_region_above(struct span_walk *walk, uintptr_t address)
 
 	for (size_t i = 0; i < walk->region_count; i++) {
 		const struct region *region = region_at(i);
-		if (region->base >= address && (next == NULL || region->base < next->base))
+		if (region->base >= address && region->base < walk->below && (next == NULL || region->base < next->base))
 			next = region;
 	}
 	walk->region = next;
@@ -29,12 +30,17 @@ static void enter_region_above(struct span_walk *walk, uintptr_t address)
 	walk->end = next->base + atomic_load_explicit(&next->committed_bytes, memory_order_acquire);
 }
 
+struct span_walk span_walk_between(uintptr_t from, uintptr_t below)
+{
+	struct span_walk walk = { .region_count = region_count(), .below = below };
+
+	enter_region_above(&walk, from);
+	return walk;
+}
+
 struct span_walk span_walk_start(void)
 {
-	struct span_walk walk = { .region_count = region_count() };
-
-	enter_region_above(&walk, 0);
-	return walk;
+	return span_walk_between(0, UINTPTR_MAX);
 }
 
 struct span_walk span_walk_region(const struct region *region)
@@ -153,9 +159,8 @@ static bool still_lives(struct noted *noted)
 	return lives;
 }
 
-int walk_live(int (*visit)(void *block, size_t size, void *context), void *context)
+static int walk_regions(struct span_walk walk, int (*visit)(void *block, size_t size, void *context), void *context)
 {
-	struct span_walk walk = span_walk_start();
 	struct batch batch;
 
 	while (walk.region != NULL) {
@@ -172,7 +177,33 @@ int walk_live(int (*visit)(void *block, size_t size, void *context), void *conte
 	return 0;
 }
 
+int walk_live(int (*visit)(void *block, size_t size, void *context), void *context)
+{
+	if (!guarded_on)
+		return walk_regions(span_walk_start(), visit, context);
+	/* The guarded arena lies between regions, as the kernel has placed them. */
+	int result = walk_regions(span_walk_between(0, slots_base), visit, context);
+	if (result == 0)
+		result = guarded_walk(visit, context);
+	return result != 0 ? result : walk_regions(span_walk_between(slots_base, UINTPTR_MAX), visit, context);
+}
+
 /* ---- One address ---- */
+
+/* The block itself only: what lies around it is in no block. */
+static struct quarry_description describe_guarded(const void *address)
+{
+	struct quarry_description description = { .kind = QUARRY_UNUSED };
+	struct guarded block;
+
+	if (!guarded_find(address, &block) || (uintptr_t)address - block.start >= block.size + (block.size == 0))
+		return description;
+	description.kind = block.state == GUARDED_LIVE ? QUARRY_LIVE : QUARRY_FREE;
+	description.block = (void *)block.start;
+	description.size = block.size;
+	description.offset = (uintptr_t)address - block.start;
+	return description;
+}
 
 static enum quarry_kind block_kind(uint8_t state)
 {
@@ -193,6 +224,10 @@ struct quarry_description walk_describe(const void *address)
 	struct place place = place_of(address);
 	struct quarry_description description = { .kind = QUARRY_UNUSED };
 
+	if (guarded_owns(address))
+		return describe_guarded(address);
+	if (slots_is_table(address))
+		place.kind = PLACE_METADATA;
 	switch (place.kind) {
 	case PLACE_FOREIGN:
 		description.kind = QUARRY_FOREIGN;

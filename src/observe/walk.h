@@ -10,7 +10,7 @@
 #include "quarry/quarry.h"
 #include "space/space.h"
 
-/* Calls `visit` for each live block (start, usable bytes) in address order until it returns non-zero; returns that,
+/* Calls `visit` for each live block, guarded ones too (start, usable bytes) in address order until it returns non-zero; returns that,
  * or 0. Holds no lock meanwhile: `visit` may allocate, free (also the block it is given) and walk. A block that is
  * live from the first call to the last is visited exactly once (one resized meanwhile with the smaller size, if it
  * stays in place); one that is freed before its turn is not. Ends also if every `visit` allocates: address space that
@@ -26,10 +26,13 @@ struct span_walk {
 	uintptr_t at;                   /* next address to look at; may be set back into the span just met */
 	uintptr_t end;                  /* of the region's committed part when the walk entered it */
 	size_t region_count;            /* when the walk started; later regions are left out */
+	uintptr_t below;                /* regions from here on are left out */
 };
 
 /* No lock. */
 struct span_walk span_walk_start(void);
+/* The same over regions between two addresses only. */
+struct span_walk span_walk_between(uintptr_t from, uintptr_t below);
 /* The same over one region. */
 struct span_walk span_walk_region(const struct region *region);
 

@@ -395,6 +395,12 @@ static void test_json(void **state UNUSED)
 	ASSERT_FIELD(resident_measured);
 	ASSERT_FIELD(pressure_level);
 	ASSERT_FIELD(pressure_looks);
+	ASSERT_FIELD(guarded_bytes);
+	ASSERT_FIELD(guarded_blocks);
+	ASSERT_FIELD(guarded_page_bytes);
+	ASSERT_FIELD(guarded_freed_blocks);
+	ASSERT_FIELD(guarded_freed_bytes);
+	ASSERT_FIELD(guarded_table_bytes);
 
 	size_t rows = 0;
 	for (const char *at = json; (at = strstr(at, "{\"size\": ")) != NULL; at++) {
