@@ -81,7 +81,8 @@ int main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &request);
 	request.argv[0] = (char *)(uintptr_t)request.command->whole_name;
 	int status = request.command->run(request.argc, request.argv);
-	if (fflush(stdout) != 0) {
+	/* What did not fit into the buffer was written before. */
+	if (fflush(stdout) != 0 || ferror(stdout)) {
 		complain("writing: %s", strerror(errno));
 		return STATUS_FAILED;
 	}

@@ -16,17 +16,16 @@
 
 #include "tools/command.h"
 #include "tools/library.h"
+#include "tools/pools.h"
 #include "tools/preload.h"
-#include "quarry/quarry.h"
 #include "tools/program.h"
 #include "tools/settings.h"
 
-enum { KEY_LIB = 'L' + 0x100, KEY_GUARD };
+enum { KEY_LIB = 'L' + 0x100, KEY_KEEP_POOLS };
 
 static const struct argp_option own_options[] = {
 	{ .name = "lib", .key = KEY_LIB, .arg = "PATH", .doc = "The libquarry.so to preload" },
-	/* Reports name it; until there is a guard mode it must at least say so. */
-	{ .name = "guard", .key = KEY_GUARD, .flags = OPTION_HIDDEN },
+	{ .name = "keep-pools", .key = KEY_KEEP_POOLS, .doc = "With --guard: leave on the pools of Python, PHP, GLib and others" },
 	{ 0 },
 };
 
@@ -39,6 +38,7 @@ static const char documentation[] =
 struct request {
 	const char *library;
 	char *settings;              /* from the command line, NULL if none */
+	bool keep_pools;
 	char **program;              /* its argv, NULL-terminated */
 };
 
@@ -55,10 +55,9 @@ static error_t argument_take(int key, char *argument, struct argp_state *state)
 	case KEY_LIB:
 		request->library = argument;
 		return 0;
-	case KEY_GUARD:
-		complain("run: --guard: version " QUARRY_VERSION " has no guard mode yet; run the program under valgrind, or build it "
-		         "with -fsanitize=address");
-		exit(RUN_FAILED);
+	case KEY_KEEP_POOLS:
+		request->keep_pools = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		request->program = &state->argv[state->next - 1];
 		state->next = state->argc;
@@ -96,6 +95,8 @@ static void environment_prepare(const struct request *request, const char *libra
 	environment_set("LD_PRELOAD", preload);
 	if (request->settings != NULL)
 		environment_set("QUARRY_OPTIONS", settings);
+	if (settings_guard(settings) && !request->keep_pools && !pools_switch_off())
+		fail(RUN_FAILED, "setting the environment: %s", strerror(errno));
 	free(preload);
 	free(settings);
 }

@@ -138,6 +138,16 @@ bool settings_add(char **settings, int key, const char *value)
 	return valid;
 }
 
+bool settings_guard(const char *settings)
+{
+	struct text nowhere = text_over(NULL, 0);
+	struct options options;
+
+	options_reset(&options);
+	options_parse(&options, settings, OPTION_FROM_ENVIRONMENT, &nowhere);
+	return options.guard;
+}
+
 /* ---- Merging ---- */
 
 static bool has_key(const char *settings, const char *key, size_t length)

@@ -19,4 +19,7 @@ bool settings_add(char **settings, int key, const char *value);
 /* The items of `before` whose keys are not in `settings`, then `settings`. Either may be NULL. To be freed. */
 char *settings_merge(const char *before, const char *settings);
 
+/* Whether the library, given these, would guard. */
+bool settings_guard(const char *settings);
+
 #endif

@@ -93,6 +93,22 @@ is "$("$quarry" run --decay_ms=1 --decay_ms=2 sh -c "$print")" "decay_ms=2" "the
 like "$(LD_PRELOAD=libm.so.6 "$quarry" run sh -c 'echo "$LD_PRELOAD"')" '/libquarry\.so[^:]*:libm\.so\.6$' \
      "Quarry comes before what is preloaded already"
 
+# ---- Guard mode
+
+# shellcheck disable=SC2016
+print='echo "$QUARRY_OPTIONS $PYTHONMALLOC $USE_ZEND_ALLOC $G_SLICE $GLIBCXX_FORCE_NEW $GLIBCPP_FORCE_NEW $NSS_DISABLE_ARENA_FREE_LIST"'
+pools='PYTHONMALLOC=malloc USE_ZEND_ALLOC=0 G_SLICE=always-malloc GLIBCXX_FORCE_NEW=1 GLIBCPP_FORCE_NEW=1 NSS_DISABLE_ARENA_FREE_LIST=1'
+expect 0 "^quarry: guard mode: pools are switched off by $pools \\(--keep-pools leaves them\\)\$" "--guard says which pools it switches off" \
+	"$quarry" run --guard sh -c "$print"
+is "$out" "guard=on malloc 0 always-malloc 1 1 1" "guard mode and the pools' variables get to the program"
+expect 0 "" "--keep-pools" "$quarry" run --guard --keep-pools sh -c "$print"
+is "$out" "guard=on      " "--keep-pools leaves them"
+is "$(PYTHONMALLOC=debug G_SLICE=debug-blocks "$quarry" run --guard sh -c "$print" 2>/dev/null)" "guard=on debug 0 debug-blocks 1 1 1" \
+   "variables that are set stay"
+is "$(QUARRY_OPTIONS=guard=on "$quarry" run sh -c "$print" 2>/dev/null)" "guard=on malloc 0 always-malloc 1 1 1" \
+   "guard mode from the environment switches them off, too"
+is "$(QUARRY_OPTIONS=guard=on "$quarry" run --guard=off sh -c "$print" 2>&1)" "guard=off      " "--guard=off does not"
+
 expect 125 '^quarry: --decay_ms=fast: not a number; allowed: 0 to 3600000$' "a bad number" "$quarry" run --decay_ms=fast ./program
 is "$out" "" "a bad number: the program is not started"
 expect 125 '^quarry: --retain=2T: out of range; allowed: 0 to 1T ' "a number out of range" "$quarry" run --retain=2T ./program
