@@ -24,7 +24,8 @@ static size_t block_bytes(const struct span *span, const ledger_byte *state)
 	return state == &span->large_state ? span->large_bytes : span->block_bytes;
 }
 
-static void *resize_by_copy(void *block, size_t old_bytes, size_t size, const char *call)
+/* In line: realloc that grows small blocks is a hot path. */
+ALWAYS_INLINE void *resize_by_copy(void *block, size_t old_bytes, size_t size, const char *call)
 {
 	void *target = fast_allocate(size);
 

@@ -181,9 +181,15 @@ static uintptr_t first_other(uintptr_t from, uintptr_t to, unsigned char expecte
 	for (; from < to && from % sizeof(words) != 0; from++)
 		if (*(const unsigned char *)from != expected)
 			return from;
-	for (; to - from >= sizeof(words); from += sizeof(words))
-		if (*(const uint64_t *)from != words)
+	/* A line at a time: most of a page is looked at for each small block. */
+	for (; to - from >= CACHE_LINE_BYTES; from += CACHE_LINE_BYTES) {
+		const uint64_t *line = (const uint64_t *)from;
+		uint64_t others = 0;
+		for (size_t i = 0; i < CACHE_LINE_BYTES / sizeof(*line); i++)
+			others |= line[i] ^ words;
+		if (others != 0)
 			break;
+	}
 	for (; from < to; from++)
 		if (*(const unsigned char *)from != expected)
 			return from;
