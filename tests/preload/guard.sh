@@ -38,6 +38,9 @@ else
 	skip "many blocks" "this kernel has no guard markers"
 fi
 is "$(with "" locked | grep -v "the system refuses a guard")" good "memory that is locked"
+for options in "" guard_with=protection guard_quarantine=100K; do
+	is "$(with "$options" sandboxed)" good "a sandbox that kills for what is not on a short list${options:+ ($options)}"
+done
 is "$(ulimit -v 4000000 && with "" threads)" good "little address space"
 
 # ---- Which blocks are guarded
