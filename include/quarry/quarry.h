@@ -55,7 +55,7 @@ QUARRY_EXPORT QUARRY_SIZE2(2, 3) void *quarry_reallocarray(void *block, size_t c
  * on standard error and the process aborts; for a pointer outside Quarry's memory see the option `foreign`. */
 QUARRY_EXPORT void quarry_free(void *block);
 
-/* C23: like quarry_free. `size` and `alignment` are what the block was asked for with. They are not trusted: a
+/* C23: like quarry_free. `size` and `alignment` are what the block was asked for with. They are not trusted, and checked in guard mode only: a
  * wrong value does no harm. */
 QUARRY_EXPORT void quarry_free_sized(void *block, size_t size);
 QUARRY_EXPORT void quarry_free_aligned_sized(void *block, size_t alignment, size_t size);
