@@ -119,12 +119,36 @@ bool os_thread_start(bool (*run)(void), const char *name);
 void os_pause(void);
 /* As port_futex_wait, for at most so many milliseconds. */
 void os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t milliseconds);
-/* A loaded object's mapping holds the address (_dl_find_object, glibc 2.35); false if that can't be told. */
+/* The calling thread's kernel id without a system call, if os_thread_id_learn found where the C library keeps it. That
+ * is called once, by a thread that holds no robust mutex. */
+void os_thread_id_learn(void);
+int os_thread_id_quick(void);
+/* Where the calling thread's stack ends (its high end), seen from a stack pointer; 0 if that is another stack: an
+ * alternate one, a coroutine's. A thread's control block counts as stack: it is readable and lies above. */
+uintptr_t os_stack_end(uintptr_t here);
+
+/* ---- object.c ---- */
+
+/* What the loader knows of a program or library that is loaded. */
+struct os_object {
+	uintptr_t start, end;           /* its mapping */
+	uintptr_t bias;                 /* address in memory less address in the file */
+	const void *unwind_table;       /* its .eh_frame_hdr; NULL if it has none */
+	const void *dynamic;            /* its dynamic section; NULL if it has none */
+	const char *name;               /* path; "" for the program */
+};
+
+/* The object whose mapping holds the address; false if there is none. Takes no lock with glibc 2.35 and later
+ * (_dl_find_object), the loader's elsewhere. */
+bool os_object_of(const void *address, struct os_object *object);
+/* Any loaded object's mapping holds the address; false if that can't be told without a lock. */
 bool os_is_in_object(const void *address);
 /* The name of that object as it was loaded, for the program itself as it was started; NULL if that can't be told. Takes
  * no lock and allocates nothing. */
 const char *os_object_name(const void *address);
 /* Both lie in one object; false if that can't be told. */
 bool os_is_same_object(const void *one, const void *other);
+/* Path of the program's file, as /proc says when first asked, which should be at the start; "" if unknown. */
+const char *os_program_path(void);
 
 #endif

@@ -1,12 +1,9 @@
 /* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
-#include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -15,17 +12,6 @@
 #include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
-
-/* Declared in <dlfcn.h> under _GNU_SOURCE since glibc 2.35; weak, so that older C libraries and musl do without. */
-struct object_found {
-	unsigned long long flags;
-	void *map_start;
-	void *map_end;
-	void *link_map;
-	void *unwind_table;
-	unsigned long long reserved[7];
-};
-extern int find_object(void *address, struct object_found *found) __asm__("_dl_find_object") __attribute__((weak));
 
 /* Start of main's stack; from the dynamic loader, absent in musl. */
 extern void *__libc_stack_end __attribute__((weak));
@@ -72,6 +58,33 @@ int os_thread_id(void)
 	return (int)syscall6(SYS_gettid, 0, 0, 0, 0, 0, 0);
 }
 
+/* Where in its control block a thread's kernel id stands, from port_thread_self(); 0 if that isn't known. */
+static _Atomic size_t thread_id_offset;
+
+/* glibc's struct pthread (2.3 to 2.42 at least) has the id before the head of the list of robust mutexes, and that list
+ * is empty at the start: two words that point to the head itself. musl has it elsewhere, and is asked each time. */
+void os_thread_id_learn(void)
+{
+	enum { WORDS = 256 };
+	uintptr_t self = (uintptr_t)pthread_self();
+	const uintptr_t *words = (const uintptr_t *)self;
+	uint32_t id = (uint32_t)os_thread_id();
+
+	if (&__libc_stack_end == NULL)
+		return;
+	for (size_t i = 1; i < WORDS; i++)
+		if ((uint32_t)words[i - 1] == id && words[i] == (uintptr_t)&words[i + 1] &&
+		    words[i + 1] == (uintptr_t)&words[i + 1])
+			atomic_store_explicit(&thread_id_offset, (i - 1) * sizeof(uintptr_t), memory_order_relaxed);
+}
+
+int os_thread_id_quick(void)
+{
+	size_t offset = atomic_load_explicit(&thread_id_offset, memory_order_relaxed);
+
+	return offset != 0 ? *(const volatile int *)((uintptr_t)pthread_self() + offset) : os_thread_id();
+}
+
 void os_thread_name(char name[16])
 {
 	if (syscall_failed(SYSCALL2(SYS_prctl, PR_GET_NAME, name)))
@@ -109,38 +122,17 @@ bool os_is_own_stack(const void *address)
 	return known && here >= (uintptr_t)low && there < (uintptr_t)low + bytes;
 }
 
-static bool object_of(const void *address, struct object_found *found)
+/* More than this above a thread's stack pointer is not its stack. */
+#define THREAD_STACK_BYTES ((uintptr_t)1 << 30)
+
+uintptr_t os_stack_end(uintptr_t here)
 {
-	if (find_object == NULL || find_object((void *)(uintptr_t)address, found) != 0)
-		return false;
-	return (uintptr_t)address >= (uintptr_t)found->map_start && (uintptr_t)address < (uintptr_t)found->map_end;
-}
+	uintptr_t end = &__libc_stack_end != NULL ? (uintptr_t)__libc_stack_end : 0;
+	uintptr_t self = (uintptr_t)pthread_self();
 
-bool os_is_in_object(const void *address)
-{
-	struct object_found found;
-
-	return object_of(address, &found);
-}
-
-const char *os_object_name(const void *address)
-{
-	struct object_found found;
-
-	if (!object_of(address, &found) || found.link_map == NULL)
-		return NULL;
-	const char *name = ((const struct link_map *)found.link_map)->l_name;
-	/* The program's own entry in the loader's list has no name. */
-	if (name != NULL && *name == 0)
-		name = (const char *)getauxval(AT_EXECFN);
-	return name;
-}
-
-bool os_is_same_object(const void *one, const void *other)
-{
-	struct object_found found, found_other;
-
-	return object_of(one, &found) && object_of(other, &found_other) && found.map_start == found_other.map_start;
+	if (here < end && end - here < MAIN_STACK_BYTES)
+		return end;
+	return here < self && self - here < THREAD_STACK_BYTES ? self : 0;
 }
 
 struct start {

@@ -1,0 +1,121 @@
+/* Programs and libraries that are loaded: see os.h. */
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sys/auxv.h>
+
+#include "os/os.h"
+#include "os/syscall.h"
+
+/* Declared in <dlfcn.h> under _GNU_SOURCE since glibc 2.35; weak, so that older C libraries and musl do without. */
+struct object_found {
+	unsigned long long flags;
+	void *map_start;
+	void *map_end;
+	struct link_map *link_map;
+	void *unwind_table;
+	unsigned long long reserved[7];
+};
+extern int find_object(void *address, struct object_found *found) __asm__("_dl_find_object") __attribute__((weak));
+
+struct search {
+	uintptr_t address;
+	struct os_object *object;
+};
+
+/* dl_iterate_phdr's callback: 1 ends the search. */
+static int object_compare(struct dl_phdr_info *info, size_t bytes UNUSED, void *context)
+{
+	struct search *search = context;
+	struct os_object object = { .start = UINTPTR_MAX, .bias = info->dlpi_addr,
+		                    .name = info->dlpi_name != NULL ? info->dlpi_name : "" };
+
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + header->p_vaddr;
+
+		if (header->p_type == PT_LOAD) {
+			object.start = start < object.start ? start : object.start;
+			object.end = start + header->p_memsz > object.end ? start + header->p_memsz : object.end;
+		} else if (header->p_type == PT_GNU_EH_FRAME) {
+			object.unwind_table = (const void *)start;
+		} else if (header->p_type == PT_DYNAMIC) {
+			object.dynamic = (const void *)start;
+		}
+	}
+	object.start &= ~(os_page_bytes() - 1);
+	if (search->address < object.start || search->address >= object.end)
+		return 0;
+	*search->object = object;
+	return 1;
+}
+
+static bool object_found(const void *address, struct os_object *object)
+{
+	struct object_found found;
+
+	if (find_object((void *)(uintptr_t)address, &found) != 0 || (uintptr_t)address < (uintptr_t)found.map_start ||
+	    (uintptr_t)address >= (uintptr_t)found.map_end)
+		return false;
+	*object = (struct os_object){
+		.start = (uintptr_t)found.map_start,
+		.end = (uintptr_t)found.map_end,
+		.unwind_table = found.unwind_table,
+		.name = "",
+	};
+	if (found.link_map != NULL) {
+		object->bias = found.link_map->l_addr;
+		object->dynamic = found.link_map->l_ld;
+		object->name = found.link_map->l_name != NULL ? found.link_map->l_name : "";
+	}
+	return true;
+}
+
+bool os_object_of(const void *address, struct os_object *object)
+{
+	struct search search = { (uintptr_t)address, object };
+
+	if (find_object != NULL)
+		return object_found(address, object);
+	return dl_iterate_phdr(object_compare, &search) != 0;
+}
+
+bool os_is_in_object(const void *address)
+{
+	struct os_object object;
+
+	return find_object != NULL && object_found(address, &object);
+}
+
+const char *os_object_name(const void *address)
+{
+	struct os_object object;
+
+	if (find_object == NULL || !object_found(address, &object))
+		return NULL;
+	/* The program's own entry in the loader's list has no name. */
+	return object.name[0] != 0 ? object.name : (const char *)getauxval(AT_EXECFN);
+}
+
+bool os_is_same_object(const void *one, const void *other)
+{
+	struct os_object object;
+
+	return find_object != NULL && object_found(one, &object) && (uintptr_t)other >= object.start &&
+	       (uintptr_t)other < object.end;
+}
+
+const char *os_program_path(void)
+{
+	static char path[4096];
+	static _Atomic bool known;
+
+	if (!atomic_load_explicit(&known, memory_order_acquire)) {
+		long length = SYSCALL4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
+
+		path[syscall_failed(length) ? 0 : length] = 0;
+		atomic_store_explicit(&known, true, memory_order_release);
+	}
+	return path;
+}
