@@ -199,6 +199,28 @@ QUARRY_EXPORT int quarry_stats_measured(struct quarry_stats *stats);
  * not 0). Returns the length that the whole text has without its terminator, like snprintf. Allocates nothing. */
 QUARRY_EXPORT size_t quarry_stats_json(char *buffer, size_t capacity);
 
+/* ---- Reports ---- */
+
+/* What a report says, as far as a program can act on it. */
+struct quarry_report {
+	size_t struct_bytes;        /* sizeof(struct quarry_report) of the library: later versions add fields */
+	const char *kind;           /* the section of doc/errors.md: "double-free", "use-after-free" ... */
+	const char *title;          /* what is wrong, in a sentence */
+	const char *call;           /* the function that was called; NULL if an access faulted */
+	const void *address;        /* the pointer it was given, or the address that was accessed */
+	const void *block;          /* start of the block concerned; NULL if none is known */
+	size_t block_size;
+	const char *text;           /* the whole report as it was written (option `report_format`), ended by a 0 */
+	size_t text_bytes;
+};
+
+/* Sets a function that is called after each report has been written, on the thread that made it and before the process
+ * ends (or goes on, with on_error=warn); NULL for none. It may run inside malloc, free or a signal handler: it may only do
+ * what signal handlers may (signal-safety(7)). `report` and what it points to are its own until it returns. One report is
+ * made at a time. */
+QUARRY_EXPORT void quarry_set_report_handler(void (*handler)(const struct quarry_report *report, void *context),
+                                             void *context);
+
 /* "0.1.0" */
 QUARRY_EXPORT const char *quarry_version(void);
 

@@ -220,8 +220,10 @@ ALWAYS_INLINE void release_any(void *block, size_t size, size_t alignment, const
 			guarded_free(block, &(struct guarded_release){ .call = call, .size = size, .alignment = alignment });
 			return;
 		}
-		if (region_of(block) != NULL)
+		if (region_of(block) != NULL) {
 			report_bad_pointer(call, block);
+			return;
+		}
 		int saved_errno = errno;
 		foreign_free(block, call);
 		errno = saved_errno;
@@ -234,8 +236,10 @@ ALWAYS_INLINE void release_any(void *block, size_t size, size_t alignment, const
 		sweep_tick();
 		return;
 	}
-	if (!ledger_end_life(state, LEDGER_FREE))
+	if (!ledger_end_life(state, LEDGER_FREE)) {
 		report_bad_pointer(call, block);
+		return;
+	}
 	if (!large) {
 		heap_notify(span);
 		return;

@@ -13,18 +13,22 @@ void foreign_set_next(const struct foreign_next *next)
 	sealed.next = *next;
 }
 
-/* What to do; reports what can't be another heap's. */
+/* What to do; reports what can't be another heap's, and ignores it if that returns. */
 static unsigned decide(const char *call, const void *pointer, bool has_next)
 {
 	unsigned choice = sealed.options.foreign;
 
-	if (place_of(pointer).kind != PLACE_FOREIGN)
+	if (place_of(pointer).kind != PLACE_FOREIGN) {
 		report_bad_pointer(call, pointer);
+		return OPTION_foreign_ignore;
+	}
 	if (choice == OPTION_foreign_forward && !has_next)
 		choice = OPTION_foreign_abort;
 	if (choice == OPTION_foreign_abort ||
-	    (choice == OPTION_foreign_forward && (os_is_own_stack(pointer) || os_is_in_object(pointer))))
+	    (choice == OPTION_foreign_forward && (os_is_own_stack(pointer) || os_is_in_object(pointer)))) {
 		report_foreign_pointer(call, pointer);
+		return OPTION_foreign_ignore;
+	}
 	return choice;
 }
 

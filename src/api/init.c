@@ -6,7 +6,10 @@
 #include "base/lock.h"
 #include "base/text.h"
 #include "block/sweep.h"
+#include "guard/fault.h"
 #include "guard/guarded.h"
+#include "guard/report.h"
+#include "guard/stack.h"
 #include "observe/stats.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
@@ -54,11 +57,24 @@ static enum huge huge_wish(unsigned thp)
 	return thp == OPTION_thp_system ? HUGE_AS_SYSTEM : HUGE_NONE;
 }
 
-static void guard_start(void)
+static void reports_start(const struct options *options)
 {
-	guarded_configure(&sealed.options);
+	report_configure(&(struct report_settings){
+		.path = options->report,
+		.json = options->report_format == OPTION_report_format_json,
+		.go_on = options->on_error == OPTION_on_error_warn,
+		.neighbours = options->guard ? guarded_neighbours : NULL,
+	});
+}
+
+static void guard_start(const struct options *options)
+{
+	guarded_configure(options);
 	if (!guarded_on)
 		return;
+	stack_configure(options->guard_depth, options->guard_depot);
+	report_prepare();
+	fault_install(&(struct fault_source){ guarded_is_owner, guarded_find, guarded_open });
 	life_without_heaps();
 	fork_takes(&slots_lock);
 }
@@ -75,11 +91,18 @@ void init_once(void)
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		life_init();
+		reports_start(&sealed.options);
 		if (sealed.options.guard)
-			guard_start();
+			guard_start(&sealed.options);
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}
 	lock_release(&init_lock);
+}
+
+static void child_start(void)
+{
+	fork_child();
+	report_fork_child();
 }
 
 /* Before other libraries' constructors in the shared library (-z initfirst), so that our fork handlers stand around
@@ -87,7 +110,7 @@ void init_once(void)
 __attribute__((constructor)) static void init_constructor(void)
 {
 	init_ensure();
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	pthread_atfork(fork_prepare, fork_parent, child_start);
 	if (os_protect_read(&sealed, sizeof(sealed)) == 0)
 		os_seal(&sealed, sizeof(sealed));
 }

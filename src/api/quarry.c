@@ -9,6 +9,7 @@
 #include "api/resize.h"
 #include "api/trim.h"
 #include "base/bits.h"
+#include "guard/report.h"
 #include "observe/stats.h"
 #include "observe/walk.h"
 
@@ -63,6 +64,11 @@ static int checked(int error)
 
 int quarry_stats(struct quarry_stats *stats) { return checked(stats_fill(stats, false)); }
 int quarry_stats_measured(struct quarry_stats *stats) { return checked(stats_fill(stats, true)); }
+
+void quarry_set_report_handler(void (*handler)(const struct quarry_report *report, void *context), void *context)
+{
+	report_set_handler(handler, context);
+}
 
 const char *quarry_version(void)
 {

@@ -83,8 +83,10 @@ void *resize(void *block, size_t size, const char *call)
 		return fast_allocate(size);
 	if (region_of(block) == NULL)
 		return guarded_owns(block) ? resize_guarded(block, size, call) : foreign_realloc(block, size, call);
-	if (!live_block(block, &span, &state))
+	if (!live_block(block, &span, &state)) {
 		report_bad_pointer(call, block);
+		return allocate_failed();
+	}
 	if (size == 0) {
 		fast_release(block, call);
 		return NULL;
@@ -111,8 +113,10 @@ size_t usable_size(const void *block, const char *call)
 		return guarded_size(block, call);
 	if (region_of(block) == NULL)
 		return foreign_usable_size((void *)(uintptr_t)block, call);
-	if (!live_block(block, &span, &state))
+	if (!live_block(block, &span, &state)) {
 		report_bad_pointer(call, block);
+		return 0;
+	}
 	return block_bytes(span, state);
 }
 

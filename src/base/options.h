@@ -15,6 +15,9 @@ enum option_guard_place { OPTION_guard_place_end, OPTION_guard_place_before, OPT
 enum option_guard_with { OPTION_guard_with_auto, OPTION_guard_with_protection, OPTION_guard_with_checks };
 
 /* Where a value came from, in rising precedence. */
+enum option_report_format { OPTION_report_format_text, OPTION_report_format_json };
+enum option_on_error { OPTION_on_error_abort, OPTION_on_error_warn };
+
 enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_PROGRAM, OPTION_FROM_ENVIRONMENT };
 
 /* The longest value of a string option, with its 0. */

@@ -1,13 +1,22 @@
 /* Reports of misuse: see report.h. Every report names a section of doc/errors.md. */
 #include "guard/report.h"
 
+#include <string.h>
+
+#include "base/bits.h"
 #include "base/port.h"
 #include "base/text.h"
 #include "block/lookup.h"
-#include "guard/guarded.h"
+#include "guard/facts.h"
 #include "os/os.h"
+#include "quarry/quarry.h"
 
-#define REPORT_BYTES 1536
+#define SHORT_BYTES 2048
+/* Three stacks of 64 frames with long C++ names, twice. A list of leaks is longer, and cut. */
+#define LONG_BYTES (1 * MIB)
+
+/* How long others wait for a thread that is ending the process; then it may be that it doesn't. */
+#define ENDING_MS 2000
 
 /* What a report says, beside the facts. */
 struct finding {
@@ -15,27 +24,139 @@ struct finding {
 	const char *section;    /* of doc/errors.md */
 };
 
+static struct {
+	struct report_settings settings;
+	struct facts *facts;            /* of the thread whose turn it is */
+	char *buffer;                   /* LONG_BYTES */
+} sink;
+
+/* The handler and its context change together: under the turn. */
+static report_handler handler;
+static void *handler_context;
+
 /* The thread whose report is being written, 0 if none. */
 static _Atomic uint32_t writing;
+/* That thread will end the process, and doesn't give its turn away. */
+static _Atomic bool ending;
 
-static void turn_take(void)
+/* False if the thread has it already: it comes from its own report, by a fault or from a handler. */
+static bool turn_take(void)
 {
 	uint32_t thread = (uint32_t)os_thread_id();
 	uint32_t other = 0;
 
-	/* A thread that comes here again (from a handler of SIGABRT) goes on. */
-	while (!atomic_compare_exchange_weak(&writing, &other, thread) && other != thread) {
-		if (other != 0)
+	while (!atomic_compare_exchange_strong(&writing, &other, thread)) {
+		if (other == thread)
+			return false;
+		if (atomic_load(&ending)) {
+			os_futex_wait_ms(&writing, other, ENDING_MS);
+			atomic_compare_exchange_strong(&writing, &other, 0);
+		} else {
 			port_futex_wait(&writing, other);
+		}
 		other = 0;
 	}
+	return true;
 }
 
-static void turn_give(void)
+static void turn_give(bool mine)
 {
+	if (!mine)
+		return;
 	atomic_store(&writing, 0);
 	port_futex_wake(&writing, UINT32_MAX >> 1);
 }
+
+void report_fork_child(void)
+{
+	atomic_store(&writing, 0);
+	atomic_store(&ending, false);
+}
+
+/* ---- The start ---- */
+
+void report_configure(const struct report_settings *settings)
+{
+	sink.settings = *settings;
+}
+
+static void *room_make(size_t bytes)
+{
+	size_t rounded = ROUND_UP(bytes, os_page_bytes());
+	void *room = os_reserve(rounded);
+
+	return room != NULL && os_commit(room, rounded) == 0 ? room : NULL;
+}
+
+void report_prepare(void)
+{
+	if (sink.facts == NULL)
+		sink.facts = room_make(sizeof(*sink.facts));
+	if (sink.buffer == NULL)
+		sink.buffer = room_make(LONG_BYTES);
+	os_program_path();
+}
+
+bool report_goes_on(void)
+{
+	return sink.settings.go_on;
+}
+
+void report_set_handler(report_handler new_handler, void *context)
+{
+	bool mine = turn_take();
+
+	handler = new_handler;
+	handler_context = context;
+	turn_give(mine);
+}
+
+/* ---- Where it goes ---- */
+
+/* The path with the process's id in place of %p. False if it is too long. */
+static bool path_make(char *path, size_t bytes)
+{
+	struct text text = text_over(path, bytes);
+
+	for (const char *from = sink.settings.path; *from != 0; from++) {
+		if (from[0] == '%' && from[1] == 'p') {
+			text_decimal(&text, (uint64_t)os_process_id());
+			from++;
+		} else {
+			text_char(&text, *from);
+		}
+	}
+	return text.length < bytes;
+}
+
+static bool write_to_file(const struct text *text)
+{
+	char path[512];
+
+	if (sink.settings.path == NULL || sink.settings.path[0] == 0 || !path_make(path, sizeof(path)))
+		return false;
+	return os_file_append(path, text->bytes, text_stored(text)) == 0;
+}
+
+static void deliver(const struct text *text, const struct quarry_report *told)
+{
+	if (!write_to_file(text))
+		text_write_error(text);
+	if (handler != NULL)
+		handler(told, handler_context);
+}
+
+/* Gives the turn away, or ends the process with it. */
+static void finish(bool mine, bool ends)
+{
+	if (ends && !sink.settings.go_on) {
+		atomic_store(&ending, true);
+		port_abort();
+	}
+	turn_give(mine);
+}
+
+/* ---- Without guard mode ---- */
 
 static struct finding finding_of(const struct place *place, const void *pointer)
 {
@@ -97,31 +218,66 @@ static void say_thread(struct text *text)
 	text_char(text, '\n');
 }
 
-_Noreturn static void write_and_abort(const char *call, const void *pointer, struct finding finding,
-                                      const struct place *place)
+static void say_as_text(struct text *text, const char *call, const void *pointer, struct finding finding,
+                        const struct place *place)
 {
-	char buffer[REPORT_BYTES];
-	struct text text = text_over(buffer, sizeof(buffer));
-
-	turn_take();
-	text_format(&text, "quarry: %s(%p): %s\n", call, pointer, finding.title);
-	say_block(&text, place, pointer);
-	say_thread(&text);
-	text_format(&text, "  next     run the program with: quarry run --guard -- PROGRAM ARGUMENTS\n"
-	                   "  meaning  doc/errors.md#%s\n", finding.section);
-	text_write_error(&text);
-	turn_give();
-	port_abort();
+	text_format(text, "quarry: %s(%p): %s\n", call, pointer, finding.title);
+	say_block(text, place, pointer);
+	say_thread(text);
+	text_format(text, "  next     run the program with: quarry run --guard -- PROGRAM ARGUMENTS\n"
+	                  "  meaning  doc/errors.md#%s\n", finding.section);
 }
 
-_Noreturn void report_bad_pointer(const char *call, const void *pointer)
+static void say_as_json(struct text *text, const char *call, const void *pointer, struct finding finding,
+                        const struct place *place)
+{
+	char name[16];
+
+	os_thread_name(name);
+	text_format(text, "{\"quarry\":\"report\",\"kind\":\"%s\",\"title\":", finding.section);
+	json_string(text, finding.title);
+	text_format(text, ",\"process\":%u,\"call\":\"%s\",\"address\":\"%p\"", (uint64_t)os_process_id(), call, pointer);
+	if (place->kind == PLACE_BLOCK)
+		text_format(text, ",\"block\":{\"state\":\"%s\",\"start\":\"%p\",\"size\":%u}",
+		            state_name(ledger_get(place->state), place->fresh), (const void *)place->start,
+		            (uint64_t)place->bytes);
+	text_format(text, ",\"here\":{\"frames\":[],\"thread\":%u,\"thread_name\":", (uint64_t)os_thread_id());
+	json_string(text, name);
+	text_string(text, "},\"meaning\":\"" ERRORS_MANUAL "\"}\n");
+}
+
+static void write_finding(const char *call, const void *pointer, struct finding finding, const struct place *place)
+{
+	char buffer[SHORT_BYTES];
+	struct text text = text_over(buffer, sizeof(buffer));
+	bool mine = turn_take();
+
+	if (sink.settings.json)
+		say_as_json(&text, call, pointer, finding, place);
+	else
+		say_as_text(&text, call, pointer, finding, place);
+	deliver(&text, &(struct quarry_report){
+		.struct_bytes = sizeof(struct quarry_report),
+		.kind = finding.section,
+		.title = finding.title,
+		.call = call,
+		.address = pointer,
+		.block = (const void *)place->start,
+		.block_size = place->bytes,
+		.text = buffer,
+		.text_bytes = text_stored(&text),
+	});
+	finish(mine, true);
+}
+
+void report_bad_pointer(const char *call, const void *pointer)
 {
 	struct place place = place_of(pointer);
 
-	write_and_abort(call, pointer, finding_of(&place, pointer), &place);
+	write_finding(call, pointer, finding_of(&place, pointer), &place);
 }
 
-_Noreturn void report_foreign_pointer(const char *call, const void *pointer)
+void report_foreign_pointer(const char *call, const void *pointer)
 {
 	struct place place = { .kind = PLACE_FOREIGN };
 	struct finding finding = { "pointer to memory that no allocator of this process is known to own", "foreign-pointer" };
@@ -130,69 +286,213 @@ _Noreturn void report_foreign_pointer(const char *call, const void *pointer)
 		finding = (struct finding){ "pointer to this thread's stack", "stack-pointer" };
 	else if (os_is_in_object(pointer))
 		finding = (struct finding){ "pointer to a program's or library's own data or code", "object-pointer" };
-	write_and_abort(call, pointer, finding, &place);
+	write_finding(call, pointer, finding, &place);
 }
 
 /* ---- Guarded blocks ---- */
 
-static const char *const titles[] = {
-	[REPORT_DOUBLE_FREE] = "double free: the block is free already",
-	[REPORT_INTERIOR] = "pointer to the inside of a block, not to its start",
-	[REPORT_INVALID] = "pointer that was never handed out",
-	[REPORT_MISMATCHED] = "the block was allocated by a form that this one does not belong to",
-	[REPORT_WRONG_SIZE] = "the block was allocated with another size",
-	[REPORT_WRONG_ALIGNMENT] = "the block was allocated with another alignment",
-	[REPORT_OVERFLOW] = "bytes behind the block were overwritten",
-	[REPORT_UNDERFLOW] = "bytes in front of the block were overwritten",
-	[REPORT_WRITTEN_AFTER_FREE] = "the block was written to after it was freed",
-};
-
-static const char *const forms[] = {
-	[GUARD_KIND_MALLOC] = "malloc",
-	[GUARD_KIND_NEW] = "operator new",
-	[GUARD_KIND_NEW_ARRAY] = "operator new[]",
-	[GUARD_KIND_MEMALIGN] = "memalign",
-	[GUARD_KIND_NEW_ALIGNED] = "aligned operator new",
-	[GUARD_KIND_NEW_ARRAY_ALIGNED] = "aligned operator new[]",
-};
-
-static void say_signed(struct text *text, ptrdiff_t value)
+const char *facts_call_name(enum guard_kind kind)
 {
-	if (value < 0)
-		text_char(text, '-');
-	text_decimal(text, value < 0 ? (uint64_t)0 - (uint64_t)value : (uint64_t)value);
+	static const char *const names[] = {
+		[GUARD_KIND_MALLOC] = "malloc",
+		[GUARD_KIND_NEW] = "operator new",
+		[GUARD_KIND_NEW_ARRAY] = "operator new[]",
+		[GUARD_KIND_MEMALIGN] = "memalign",
+		[GUARD_KIND_NEW_ALIGNED] = "aligned operator new",
+		[GUARD_KIND_NEW_ARRAY_ALIGNED] = "aligned operator new[]",
+	};
+
+	return (size_t)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";
 }
 
-static void say_guarded(struct text *text, const struct report *report)
+const char *facts_access_name(enum report_access access)
+{
+	static const char *const names[] = { [REPORT_ACCESS_UNKNOWN] = "access", [REPORT_READ] = "read",
+		                             [REPORT_WRITE] = "write", [REPORT_EXECUTE] = "execution" };
+
+	return names[access];
+}
+
+const struct module *facts_module(struct facts *facts, uintptr_t address)
+{
+	for (size_t i = 0; i < facts->module_count; i++)
+		if (address - facts->modules[i].object.start < facts->modules[i].object.end - facts->modules[i].object.start)
+			return &facts->modules[i];
+	if (facts->module_count == FACTS_MODULES_MAX || !module_of(address, &facts->modules[facts->module_count]))
+		return NULL;
+	return &facts->modules[facts->module_count++];
+}
+
+/* What a kind of report is called, and what helps. An access's depends on where it went. */
+static struct finding access_finding(const struct guarded *block, enum relation relation)
+{
+	if (block->state == GUARDED_FREED)
+		return (struct finding){ "use after free: memory of a freed block was accessed", "use-after-free" };
+	if (relation == RELATION_BEFORE)
+		return (struct finding){ "underflow: memory in front of a block was accessed", "underflow" };
+	return (struct finding){ "overflow: memory behind a block was accessed", "overflow" };
+}
+
+static struct finding guarded_finding(const struct report *report, enum relation relation)
+{
+	bool freed = report->block != NULL && report->block->state == GUARDED_FREED;
+
+	switch (report->kind) {
+	case REPORT_ACCESS:
+		if (report->block != NULL)
+			return access_finding(report->block, relation);
+		return (struct finding){ "wild access: guarded memory was accessed where no block is known", "wild-access" };
+	case REPORT_DOUBLE_FREE:
+		return (struct finding){ "double free: the block was freed before", "double-free" };
+	case REPORT_INTERIOR:
+		if (freed)
+			return (struct finding){ "pointer to the inside of a freed block", "interior-pointer" };
+		return (struct finding){ "pointer to the inside of a block, not to its start", "interior-pointer" };
+	case REPORT_MISMATCHED:
+		return (struct finding){ "mismatched forms: the block was made by another kind of call", "mismatched-forms" };
+	case REPORT_WRONG_SIZE:
+		return (struct finding){ "wrong size: the block was asked for with another one", "wrong-size" };
+	case REPORT_WRONG_ALIGNMENT:
+		return (struct finding){ "wrong alignment: the block was asked for with another one", "wrong-alignment" };
+	case REPORT_OVERFLOW:
+		return (struct finding){ "overflow: bytes behind the block have been overwritten", "overflow" };
+	case REPORT_UNDERFLOW:
+		return (struct finding){ "underflow: bytes in front of the block have been overwritten", "underflow" };
+	case REPORT_WRITTEN_AFTER_FREE:
+		return (struct finding){ "use after free: bytes of the freed block have been overwritten", "use-after-free" };
+	case REPORT_LEAKS:
+		return (struct finding){ "leaks: blocks that nothing points to", "leaks" };
+	case REPORT_INVALID:
+		break;
+	}
+	return (struct finding){ "pointer that no guarded block starts at or contains", "not-a-block" };
+}
+
+static const char *advice(const struct report *report)
+{
+	switch (report->kind) {
+	case REPORT_ACCESS:
+		return report->block != NULL && report->block->state == GUARDED_FREED ?
+			"who keeps this pointer after the free? Clear it there, or free later" :
+			"compare the index or length in the first frame with the size asked for in the stack of the allocation";
+	case REPORT_DOUBLE_FREE:
+		return "the two stacks free the same block: decide which of them owns it";
+	case REPORT_OVERFLOW:
+	case REPORT_WRITTEN_AFTER_FREE:
+		return "to stop at the write itself: guard_align=1, and guard_sizes= around this size if time is short";
+	case REPORT_UNDERFLOW:
+		return "to stop at the write itself: guard_place=before";
+	case REPORT_MISMATCHED:
+	case REPORT_WRONG_SIZE:
+	case REPORT_WRONG_ALIGNMENT:
+		return "free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
+	case REPORT_LEAKS:
+		return "the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer";
+	case REPORT_INTERIOR:
+	case REPORT_INVALID:
+		break;
+	}
+	return "the pointer was moved, computed or overwritten since it came from its allocation";
+}
+
+static void relate(struct facts *facts, const struct report *report)
+{
+	const struct guarded *block = report->block;
+	uintptr_t address = (uintptr_t)report->pointer;
+
+	if (block == NULL)
+		return;
+	if (report->kind == REPORT_OVERFLOW || report->kind == REPORT_UNDERFLOW || report->kind == REPORT_WRITTEN_AFTER_FREE)
+		address = block->start + (uintptr_t)report->changed_offset;
+	if (address < block->start) {
+		facts->relation = RELATION_BEFORE;
+		facts->distance = block->start - address;
+	} else if (address - block->start < block->size) {
+		facts->relation = RELATION_INSIDE;
+		facts->distance = address - block->start;
+	} else {
+		/* The start of a block of 0 bytes is its end, too. */
+		facts->relation = block->size == 0 && address == block->start ? RELATION_INSIDE : RELATION_BEHIND;
+		facts->distance = address - block->start - block->size;
+	}
+}
+
+/* Bytes around the first that changed: 16 before its line of 16 and 32 behind, in the block's pages. */
+static void look_around(struct facts *facts, const struct report *report)
 {
 	const struct guarded *block = report->block;
 
-	text_format(text, "  block    %p to %p, %z, %s, by %s", (const void *)block->start,
-	            (const void *)(block->start + block->size), (uint64_t)block->size,
-	            block->state == GUARDED_LIVE ? "live" : "freed", forms[block->kind]);
-	if (report->kind >= REPORT_OVERFLOW) {
-		text_string(text, "; first changed byte at offset ");
-		say_signed(text, report->changed_offset);
-	} else if ((uintptr_t)report->pointer != block->start) {
-		text_string(text, "; the pointer is at offset ");
-		say_signed(text, (ptrdiff_t)((uintptr_t)report->pointer - block->start));
+	if (block == NULL || (report->kind != REPORT_OVERFLOW && report->kind != REPORT_UNDERFLOW &&
+	                      report->kind != REPORT_WRITTEN_AFTER_FREE))
+		return;
+	uintptr_t changed = block->start + (uintptr_t)report->changed_offset;
+	uintptr_t from = ROUND_DOWN(changed, FACTS_BYTES_AROUND) - FACTS_BYTES_AROUND;
+	uintptr_t to = from + sizeof(facts->bytes);
+	facts->around = from > block->pages ? from : block->pages;
+	facts->around_bytes = (to < block->pages_end ? to : block->pages_end) - facts->around;
+	memcpy(facts->bytes, (const void *)facts->around, facts->around_bytes);
+}
+
+static void thread_of(uint32_t note, struct thread_fact *thread)
+{
+	thread_note_get(note, &thread->id, thread->name);
+}
+
+static void gather(struct facts *facts, const struct report *report, const void *frame)
+{
+	memset(facts, 0, sizeof(*facts));
+	facts->report = report;
+	facts->now_ns = os_now_ns();
+	relate(facts, report);
+	look_around(facts, report);
+	struct finding finding = guarded_finding(report, facts->relation);
+	facts->title = finding.title;
+	facts->section = finding.section;
+	facts->next = advice(report);
+	facts->here.thread.id = os_thread_id();
+	os_thread_name(facts->here.thread.name);
+	if (report->context != NULL)
+		facts->here.count = stack_capture_context(report->context, facts->here.frames, STACK_FRAMES_MAX);
+	else
+		facts->here.count = stack_here(frame, facts->here.frames, STACK_FRAMES_MAX);
+	if (report->block != NULL) {
+		thread_of(report->block->allocated_thread, &facts->allocated.thread);
+		thread_of(report->block->freed_thread, &facts->freed.thread);
+		facts->allocated.count = stack_frames(report->block->allocated_by, facts->allocated.frames, STACK_FRAMES_MAX);
+		facts->freed.count = stack_frames(report->block->freed_by, facts->freed.frames, STACK_FRAMES_MAX);
 	}
-	if (report->kind == REPORT_WRONG_SIZE || report->kind == REPORT_WRONG_ALIGNMENT)
-		text_format(text, "; the call said %u", (uint64_t)report->said);
-	text_char(text, '\n');
+	if (report->kind != REPORT_LEAKS && sink.settings.neighbours != NULL)
+		sink.settings.neighbours(report->pointer, &facts->before, &facts->after);
 }
 
 void report(const struct report *report)
 {
-	char buffer[REPORT_BYTES];
-	struct text text = text_over(buffer, sizeof(buffer));
+	bool mine = turn_take();
+	bool ends = report->kind != REPORT_ACCESS && report->kind != REPORT_LEAKS;
 
-	turn_take();
-	text_format(&text, "quarry: %s(%p): %s\n", report->call, report->pointer, titles[report->kind]);
-	if (report->block != NULL)
-		say_guarded(&text, report);
-	say_thread(&text);
-	text_write_error(&text);
-	turn_give();
-	port_abort();
+	report_prepare();
+	if (!mine || sink.facts == NULL || sink.buffer == NULL) {
+		static const char words[] = "quarry: another mistake while one was being reported, or no memory for a report\n";
+		port_write_error(words, sizeof(words) - 1);
+		finish(mine, true);
+		return;
+	}
+	struct text text = text_over(sink.buffer, LONG_BYTES);
+	gather(sink.facts, report, __builtin_frame_address(0));
+	if (sink.settings.json)
+		report_json(&text, sink.facts);
+	else
+		report_text(&text, sink.facts);
+	deliver(&text, &(struct quarry_report){
+		.struct_bytes = sizeof(struct quarry_report),
+		.kind = sink.facts->section,
+		.title = sink.facts->title,
+		.call = report->call,
+		.address = report->pointer,
+		.block = report->block != NULL ? (const void *)report->block->start : NULL,
+		.block_size = report->block != NULL ? report->block->size : 0,
+		.text = sink.buffer,
+		.text_bytes = text_stored(&text),
+	});
+	finish(mine, ends);
 }

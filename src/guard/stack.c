@@ -55,6 +55,7 @@ static struct {
 	struct note *notes;
 	_Atomic uint32_t newest_note;
 	struct thread_slot *threads;
+	uintptr_t own_start, own_end;   /* of the shared library that this is; none in programs that have it linked in */
 	_Atomic bool ready;
 } depot;
 
@@ -69,6 +70,25 @@ static void *memory_make(size_t bytes)
 		return memory;
 	os_unmap(memory, bytes);
 	return NULL;
+}
+
+static bool begins_with(const char *text, const char *start)
+{
+	return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* What Quarry's own functions do on top of a stack is of no interest. */
+static void own_code_find(void)
+{
+	struct os_object object;
+
+	if (!os_object_of((const void *)(uintptr_t)own_code_find, &object))
+		return;
+	const char *slash = strrchr(object.name, '/');
+	if (begins_with(slash != NULL ? slash + 1 : object.name, "libquarry.so")) {
+		depot.own_start = object.start;
+		depot.own_end = object.end;
+	}
 }
 
 bool stack_configure(size_t depth, size_t depot_bytes)
@@ -90,6 +110,7 @@ bool stack_configure(size_t depth, size_t depot_bytes)
 	atomic_store_explicit(&depot.used_words, 1, memory_order_relaxed);
 	unwind_use_cache(memory_make(UNWIND_CACHE_BYTES));
 	os_thread_id_learn();
+	own_code_find();
 	atomic_store_explicit(&depot.ready, true, memory_order_release);
 	return true;
 }
@@ -262,6 +283,8 @@ static size_t frames_walk(struct unwind *unwind, unsigned skip, uintptr_t *frame
 	if (unwind->pc == 0)
 		return 0;
 	do {
+		if (count == 0 && unwind->pc - depot.own_start < depot.own_end - depot.own_start)
+			continue;
 		if (skip > 0)
 			skip--;
 		else

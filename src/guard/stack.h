@@ -15,7 +15,7 @@
 bool stack_configure(size_t depth, size_t depot_bytes);
 
 /* Number of the calling thread's stack, from the caller of the function whose __builtin_frame_address(0) is `frame` on;
- * `skip` more are left out. 0 if the depot is full or nothing is known. */
+ * `skip` more are left out, and before these all that lie in libquarry.so. 0 if the depot is full or nothing is known. */
 uint32_t stack_capture(const void *frame, unsigned skip);
 /* The same of frames that are known already, with a hash of them. */
 uint32_t stack_keep(uint64_t hash, const uintptr_t *frames, size_t count);

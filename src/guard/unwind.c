@@ -446,6 +446,21 @@ static bool signal_follow(struct unwind *unwind)
 
 /* ---- unwind.h ---- */
 
+/* A call of what is no code: nothing has happened since. */
+static bool jump_follow(struct unwind *unwind)
+{
+	struct os_object object;
+	uintptr_t back = unwind->back;
+	uintptr_t stack = unwind->stack;
+
+#if defined(__x86_64__)
+	if (!frame_end_is_sound(unwind, stack + sizeof(back)) || !unwind_read(stack, &back))
+		return false;
+	stack += sizeof(back);
+#endif
+	return os_object_of((const void *)return_address(back), &object) && arrive(unwind, stack, unwind->frame, back);
+}
+
 static bool step_anew(struct unwind *unwind)
 {
 	struct os_object object;
@@ -454,6 +469,8 @@ static bool step_anew(struct unwind *unwind)
 	uintptr_t pc = unwind->pc - !unwind->exact;
 
 	if (!os_object_of((const void *)pc, &object)) {
+		if (unwind->exact && jump_follow(unwind))
+			return true;
 		rule_remember(unwind->pc, (struct rule){ .kind = RULE_BY_POINTER });
 		return pointer_follow(unwind);
 	}

@@ -7,6 +7,7 @@
 #ifndef QUARRY_OS_OS_H
 #define QUARRY_OS_OS_H
 
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "base/compiler.h"
@@ -104,6 +105,7 @@ void os_file_close(struct os_file *file);
 
 /* ---- thread.c ---- */
 
+int os_process_id(void);
 /* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */
 int os_thread_id(void);
 void os_thread_name(char name[16]);
@@ -126,6 +128,21 @@ int os_thread_id_quick(void);
 /* Where the calling thread's stack ends (its high end), seen from a stack pointer; 0 if that is another stack: an
  * alternate one, a coroutine's. A thread's control block counts as stack: it is readable and lies above. */
 uintptr_t os_stack_end(uintptr_t here);
+
+/* Appends to a file, which is made if there is none; a pipe that nobody reads is an error. */
+int os_file_append(const char *path, const char *bytes, size_t length);
+
+/* ---- signal.c ---- */
+
+/* As sigaction(2). */
+int os_signal_action(int number, const struct sigaction *action, struct sigaction *before);
+void os_signal_default(int number);
+/* Sends the signal to the calling thread. */
+void os_signal_raise(int number);
+/* Blocks these, and `number` besides unless it is 0, in the calling thread. */
+void os_signals_block(const sigset_t *set, int number);
+/* The alternate stack of the calling thread, if it has none yet. */
+void os_signal_stack(void *start, size_t bytes);
 
 /* ---- object.c ---- */
 

@@ -1,5 +1,6 @@
 /* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -26,21 +27,48 @@ void port_futex_wake(_Atomic uint32_t *word, uint32_t count)
 	SYSCALL3(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
 }
 
-void port_write_error(const char *text, size_t length)
+static int write_all(long file, const char *text, size_t length)
 {
 	int refusals = 0;
 
 	while (length > 0) {
-		long written = SYSCALL3(SYS_write, 2, text, length);
+		long written = SYSCALL3(SYS_write, file, text, length);
 
 		/* A non-blocking terminal that is full drains soon; one that nobody reads must not stop us. */
-		if (written == -EINTR || (written == -EAGAIN && refusals++ < 10000))
+		if (written == -EINTR)
 			continue;
+		if (written == -EAGAIN && refusals++ < 10000) {
+			os_pause();
+			continue;
+		}
 		if (written <= 0)
-			return;
+			return written == 0 ? -EIO : (int)written;
 		text += written;
 		length -= (size_t)written;
 	}
+	return 0;
+}
+
+void port_write_error(const char *text, size_t length)
+{
+	write_all(2, text, length);
+}
+
+int os_file_append(const char *path, const char *bytes, size_t length)
+{
+	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
+	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+
+	if (syscall_failed(file))
+		return (int)file;
+	int error = write_all(file, bytes, length);
+	SYSCALL1(SYS_close, file);
+	return error;
+}
+
+int os_process_id(void)
+{
+	return (int)SYSCALL1(SYS_getpid, 0);
 }
 
 uintptr_t port_thread_self(void)
