@@ -351,9 +351,9 @@ static struct finding guarded_finding(const struct report *report, enum relation
 	case REPORT_MISMATCHED:
 		return (struct finding){ "mismatched forms: the block was made by another kind of call", "mismatched-forms" };
 	case REPORT_WRONG_SIZE:
-		return (struct finding){ "wrong size: the block was asked for with another one", "wrong-size" };
+		return (struct finding){ "wrong size: the block was asked for with another size", "wrong-size" };
 	case REPORT_WRONG_ALIGNMENT:
-		return (struct finding){ "wrong alignment: the block was asked for with another one", "wrong-alignment" };
+		return (struct finding){ "wrong alignment: the block was asked for with another alignment", "wrong-alignment" };
 	case REPORT_OVERFLOW:
 		return (struct finding){ "overflow: bytes behind the block have been overwritten", "overflow" };
 	case REPORT_UNDERFLOW:

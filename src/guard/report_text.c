@@ -161,7 +161,9 @@ static void say_mistake(struct text *text, const struct facts *facts)
 	if (facts->around_bytes == 0)
 		return;
 	uintptr_t changed = report->block->start + (uintptr_t)report->changed_offset;
-	text_format(text, "  changed  the byte at %p", (const void *)changed);
+	text_format(text, "  changed  the byte at offset %s%u, %p", report->changed_offset < 0 ? "-" : "",
+	            (uint64_t)(report->changed_offset < 0 ? -report->changed_offset : report->changed_offset),
+	            (const void *)changed);
 	if (report->kind == REPORT_OVERFLOW)
 		text_format(text, ", %u behind the block's end", (uint64_t)(changed - report->block->start - report->block->size));
 	else if (report->kind == REPORT_UNDERFLOW)

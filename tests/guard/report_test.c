@@ -62,13 +62,13 @@ static struct guarded a_block(enum guarded_state state)
 		.pages_end = end,
 		.allocated_by = a_stack(),
 		.allocated_thread = thread_note(),
-		.allocated_ns = os_now_ns() - 2500000000,
+		.allocated_ns = os_now_ns() - (uint64_t)19800 * 1000000000,
 	};
 
 	if (state == GUARDED_FREED) {
 		block.freed_by = a_stack();
 		block.freed_thread = thread_note();
-		block.freed_ns = os_now_ns() - 3200000;
+		block.freed_ns = os_now_ns() - (uint64_t)11520 * 1000000000;
 		block.frees_since = 17;
 		block.last_bytes = 20;
 		memcpy(block.last, "Hello, here I was!\n", 20);
@@ -153,8 +153,8 @@ static void test_use_after_free(void **state UNUSED)
 	                               .access = REPORT_READ }, false,
 	              EXPECT("quarry: read at 0x", "use after free: ", "5 bytes inside a freed block of 100 bytes\n",
 	                     ", 100 bytes, from malloc, freed\n", "  accessed by thread ", " (tester)\n", "    #0 0x",
-	                     "/report_test+0x", "    #1 0x", "  freed by ", id, ", 3.", " ms and 17 frees ago\n", "    #0 0x",
-	                     "  allocated by ", id, ", 2.5 s ago\n", "    #0 0x",
+	                     "/report_test+0x", "    #1 0x", "  freed by ", id, ", 3.2 h and 17 frees ago\n", "    #0 0x",
+	                     "  allocated by ", id, ", 5.5 h ago\n", "    #0 0x",
 	                     "  contents when it was freed, the first 20 bytes\n",
 	                     " 48 65 6c 6c 6f 2c 20 68 65 72 65 20 49 20 77 61  |Hello, here I wa|\n", " 73 21 0a 00 ",
 	                     "|s!..|\n", "  below    0x", "100 bytes, from malloc, live, ends 4096 bytes before; allocated by thread ",
@@ -172,7 +172,7 @@ static void test_slack(void **state UNUSED)
 	assert_report((struct report){ .kind = REPORT_OVERFLOW, .call = "free", .pointer = POINTER(block, 0), .block = &block,
 	                               .changed_offset = 103 }, true,
 	              EXPECT("quarry: free(0x", "overflow: bytes behind the block have been overwritten\n",
-	                     "  where    3 bytes behind the end of a live block of 100 bytes\n", "  changed  the byte at 0x",
+	                     "  where    3 bytes behind the end of a live block of 100 bytes\n", "  changed  the byte at offset 103, 0x",
 	                     ", 3 behind the block's end; it was 0xd7\n", " 78 78 78 78 d7 d7 d7>5a d7", "|xxxx...Z........|\n",
 	                     "  found in thread ", "  allocated by ", "guard_align=1", "doc/errors.md#overflow\n"));
 	memset(pages, GUARDED_SLACK_BYTE, 8192);
@@ -180,7 +180,7 @@ static void test_slack(void **state UNUSED)
 	assert_report((struct report){ .kind = REPORT_UNDERFLOW, .call = "delete", .pointer = POINTER(block, 0),
 	                               .block = &block, .changed_offset = -2 }, true,
 	              EXPECT("underflow: bytes in front of the block have been overwritten\n",
-	                     "  where    2 bytes before the start of a live block", ", 2 before the block's start; it was 0xd7\n",
+	                     "  where    2 bytes before the start of a live block", "at offset -2, 0x", ", 2 before the block's start; it was 0xd7\n",
 	                     " d7>00 d7 ", "guard_place=before", "doc/errors.md#underflow\n"));
 	/* No byte outside of the pages is read: the pages end here. */
 	mprotect(pages, 4096, PROT_NONE);
@@ -309,7 +309,7 @@ static void test_json(void **state UNUSED)
 	                               .access = REPORT_READ }, false,
 	              EXPECT("{\"quarry\":\"report\",\"kind\":\"use-after-free\",\"title\":\"use after free: ", "\"process\":",
 	                     "\"access\":\"read\"", "\"address\":\"0x", "\"block\":{\"state\":\"freed\",\"start\":\"0x", "\"size\":100",
-	                     "\"from\":\"malloc\"", "\"relation\":\"inside\",\"distance\":5", "\"freed_ns_ago\":3",
+	                     "\"from\":\"malloc\"", "\"relation\":\"inside\",\"distance\":5", "\"freed_ns_ago\":1152",
 	                     "\"frees_since\":17,\"last_bytes\":\"48656c6c6f2c2068657265204920776173210a00\"",
 	                     "\"here\":{\"frames\":[{\"pc\":\"0x", "\"module\":\"/", "\"offset\":\"0x", "\"thread\":",
 	                     "\"thread_name\":\"a\\\"b\\\\c\\u000a\\u00ff\"", "\"freed\":{\"frames\":[", "\"allocated\":{\"frames\":[",
