@@ -15,6 +15,7 @@ enum { CHECK_PRESENT = 0, CHECK_ABSENT = 1, CHECK_FAILED = 2 };
 int command_run(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_options(int argc, char **argv);
+int command_symbolize(int argc, char **argv);
 
 /* "quarry: MESSAGE\n" on standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

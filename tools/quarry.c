@@ -23,6 +23,7 @@ static const struct command {
 	{ "run", "quarry run", command_run },
 	{ "check", "quarry check", command_check },
 	{ "options", "quarry options", command_options },
+	{ "symbolize", "quarry symbolize", command_symbolize },
 };
 
 static const char documentation[] =
@@ -32,6 +33,7 @@ static const char documentation[] =
 	"                             starts a program with Quarry\n"
 	"  check PROGRAM|PID          is Quarry active there, and if not, why?\n"
 	"  options                    the library's options\n"
+	"  symbolize [FILE]           puts functions and lines into reports\n"
 	"\n"
 	"`quarry COMMAND --help' tells more.";
 
@@ -57,13 +59,13 @@ static error_t argument_take(int key, char *argument, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		request->command = command_find(argument);
 		if (request->command == NULL)
-			fail(STATUS_FAILED, "no such command: %s; there are: run, check, options", argument);
+			fail(STATUS_FAILED, "no such command: %s; there are: run, check, options, symbolize", argument);
 		request->argv = &state->argv[state->next - 1];
 		request->argc = state->argc - state->next + 1;
 		state->next = state->argc;
 		return 0;
 	case ARGP_KEY_NO_ARGS:
-		fail(STATUS_FAILED, "no command given; there are: run, check, options; see `quarry --help'");
+		fail(STATUS_FAILED, "no command given; there are: run, check, options, symbolize; see `quarry --help'");
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}

@@ -1,7 +1,7 @@
 /* `quarry run`: starts a program with the library preloaded, and says so if it won't be active there.
  *
  * The command becomes the program (exec), so its process id, job control, signals and exit status are its own and
- * nothing stays in between. That leaves no one to look afterwards; a parent that waits and looks in /proc/PID/maps
+ * nothing stays in between; but in guard mode, where a parent stays that reads the reports (watch.h). That leaves no one to look afterwards; a parent that waits and looks in /proc/PID/maps
  * would miss a program that ends at once, come too early or too late for others, and have to imitate all of the above.
  * So the question is asked before: of the program's files (static, privileged, other machine, other C library, own
  * malloc) and then of the program's own loader, which lists what it would load under this very LD_PRELOAD without
@@ -9,6 +9,7 @@
  * PID` sees that in the running process. */
 #include <argp.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "tools/preload.h"
 #include "tools/program.h"
 #include "tools/settings.h"
+#include "tools/watch.h"
 
 enum { KEY_LIB = 'L' + 0x100, KEY_KEEP_POOLS };
 
@@ -32,7 +34,8 @@ static const struct argp_option own_options[] = {
 static const char documentation[] =
 	"Starts PROGRAM with Quarry as its allocator.\v"
 	"The library is taken from --lib, else $QUARRY_LIB, else where it was installed or built with this command. If it "
-	"will not be active in PROGRAM, one line says why and PROGRAM runs without it. Exit status: PROGRAM's own; 125 if "
+	"will not be active in PROGRAM, one line says why and PROGRAM runs without it. With --guard, PROGRAM runs as a child, and "
+	"its reports get functions and lines. Exit status: PROGRAM's own; 125 if "
 	"this command fails, 126 if PROGRAM can't be executed, 127 if it isn't found.";
 
 struct request {
@@ -79,6 +82,23 @@ static void arguments_read(struct request *request, int argc, char **argv)
 	argp_err_exit_status = RUN_FAILED;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, request);
 	settings_arguments_free(options, own_options);
+}
+
+/* In guard mode reports are read here, for functions and lines, unless they are wanted elsewhere. */
+static bool reports_take(struct request *request)
+{
+	char *settings = settings_merge(getenv("QUARRY_OPTIONS"), request->settings);
+	bool wanted = settings_has(settings, "guard", "on") && !settings_has(settings, "report", NULL);
+	char *setting = wanted ? watch_setting() : NULL;
+
+	if (setting != NULL) {
+		char *merged = settings_merge(request->settings, setting);
+		free(request->settings);
+		request->settings = merged;
+	}
+	free(setting);
+	free(settings);
+	return setting != NULL;
 }
 
 static void environment_set(const char *name, const char *value)
@@ -136,7 +156,10 @@ int command_run(int argc, char **argv)
 		fail(error == ENOENT ? RUN_NOT_FOUND : RUN_NOT_EXECUTABLE, "%s", fault);
 	char *library = library_choose(&request, &program);
 	announce(&program, library);
+	bool watched = reports_take(&request);
 	environment_prepare(&request, library);
+	if (watched)
+		return watch_program(program.path, request.program);
 	execvp(program.path, request.program);
 	error = errno;
 	fail(error == ENOENT ? RUN_NOT_FOUND : RUN_NOT_EXECUTABLE, "%s: %s", program.path, strerror(error));

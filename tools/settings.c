@@ -161,6 +161,24 @@ static bool has_key(const char *settings, const char *key, size_t length)
 	return false;
 }
 
+bool settings_has(const char *settings, const char *key, const char *value)
+{
+	size_t length = strlen(key);
+	bool has = false;
+
+	/* The last one counts. */
+	for (const char *item = settings; item != NULL && *item != 0; item += *item == ',') {
+		size_t bytes = strcspn(item, ",");
+		if (strcspn(item, "=,") == length && memcmp(item, key, length) == 0) {
+			const char *given = item[length] == '=' ? item + length + 1 : "on";
+			size_t given_bytes = item[length] == '=' ? bytes - length - 1 : 2;
+			has = value == NULL || (given_bytes == strlen(value) && memcmp(given, value, given_bytes) == 0);
+		}
+		item += bytes;
+	}
+	return has;
+}
+
 char *settings_merge(const char *before, const char *settings)
 {
 	char *merged = copy_text("");

@@ -17,56 +17,56 @@
 
 #if defined(__x86_64__)
 __asm__(".text\n"
-        ".hidden quarry_probe, quarry_probe_load, quarry_probe_failed\n"
-        ".globl quarry_probe, quarry_probe_load, quarry_probe_failed\n"
-        ".type quarry_probe, @function\n"
-        "quarry_probe:\n"
+        ".hidden unwind_probe, unwind_probe_load, unwind_probe_failed\n"
+        ".globl unwind_probe, unwind_probe_load, unwind_probe_failed\n"
+        ".type unwind_probe, @function\n"
+        "unwind_probe:\n"
         "	.cfi_startproc\n"
-        "quarry_probe_load:\n"
+        "unwind_probe_load:\n"
         "	mov (%rdi), %rax\n"
         "	mov %rax, (%rsi)\n"
         "	mov $1, %eax\n"
         "	ret\n"
-        "quarry_probe_failed:\n"
+        "unwind_probe_failed:\n"
         "	xor %eax, %eax\n"
         "	ret\n"
         "	.cfi_endproc\n"
-        ".size quarry_probe, . - quarry_probe\n");
+        ".size unwind_probe, . - unwind_probe\n");
 #define HAVE_PROBE 1
 #elif defined(__aarch64__)
 __asm__(".text\n"
-        ".hidden quarry_probe, quarry_probe_load, quarry_probe_failed\n"
-        ".globl quarry_probe, quarry_probe_load, quarry_probe_failed\n"
-        ".type quarry_probe, %function\n"
-        "quarry_probe:\n"
+        ".hidden unwind_probe, unwind_probe_load, unwind_probe_failed\n"
+        ".globl unwind_probe, unwind_probe_load, unwind_probe_failed\n"
+        ".type unwind_probe, %function\n"
+        "unwind_probe:\n"
         "	.cfi_startproc\n"
-        "quarry_probe_load:\n"
+        "unwind_probe_load:\n"
         "	ldr x2, [x0]\n"
         "	str x2, [x1]\n"
         "	mov w0, #1\n"
         "	ret\n"
-        "quarry_probe_failed:\n"
+        "unwind_probe_failed:\n"
         "	mov w0, #0\n"
         "	ret\n"
         "	.cfi_endproc\n"
-        ".size quarry_probe, . - quarry_probe\n");
+        ".size unwind_probe, . - unwind_probe\n");
 #define HAVE_PROBE 1
 #else
 #define HAVE_PROBE 0
 #endif
 
 #if HAVE_PROBE
-HIDDEN extern bool quarry_probe(uintptr_t address, uintptr_t *word);
-HIDDEN extern const char quarry_probe_load[], quarry_probe_failed[];
+HIDDEN extern bool unwind_probe(uintptr_t address, uintptr_t *word);
+HIDDEN extern const char unwind_probe_load[], unwind_probe_failed[];
 
 bool unwind_read(uintptr_t address, uintptr_t *word)
 {
-	return quarry_probe(address, word);
+	return unwind_probe(address, word);
 }
 
 uintptr_t unwind_repair(uintptr_t pc)
 {
-	return pc == (uintptr_t)quarry_probe_load ? (uintptr_t)quarry_probe_failed : 0;
+	return pc == (uintptr_t)unwind_probe_load ? (uintptr_t)unwind_probe_failed : 0;
 }
 #else
 bool unwind_read(uintptr_t address, uintptr_t *word)

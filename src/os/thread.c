@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -54,6 +55,16 @@ void port_write_error(const char *text, size_t length)
 	write_all(2, text, length);
 }
 
+/* False of a pipe that nobody reads: the open of one that has a name fails, of one that is opened by its descriptor's
+ * number in /proc it doesn't, and a write would send SIGPIPE. */
+static bool is_read(long file)
+{
+	struct pollfd poll = { .fd = (int)file, .events = POLLOUT };
+	struct timespec none = { 0 };
+
+	return SYSCALL5(SYS_ppoll, &poll, 1, &none, NULL, 0) <= 0 || (poll.revents & POLLERR) == 0;
+}
+
 int os_file_append(const char *path, const char *bytes, size_t length)
 {
 	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
@@ -61,7 +72,7 @@ int os_file_append(const char *path, const char *bytes, size_t length)
 
 	if (syscall_failed(file))
 		return (int)file;
-	int error = write_all(file, bytes, length);
+	int error = is_read(file) ? write_all(file, bytes, length) : -EPIPE;
 	SYSCALL1(SYS_close, file);
 	return error;
 }
