@@ -5,6 +5,7 @@
 #include <ucontext.h>
 
 #include "base/bits.h"
+#include "guard/instruction.h"
 #include "guard/report.h"
 #include "guard/unwind.h"
 #include "os/os.h"
@@ -155,12 +156,14 @@ static void on_fault(int number, siginfo_t *information, void *context)
 		return;
 	}
 	struct guarded block;
+	enum report_access access = access_of(context);
 	bool known = source.find(information->si_addr, &block);
 	report(&(struct report){
 		.kind = REPORT_ACCESS,
 		.pointer = information->si_addr,
 		.block = known ? &block : NULL,
-		.access = access_of(context),
+		.access = access,
+		.access_bytes = access != REPORT_EXECUTE && pc != NULL ? instruction_access_bytes(*pc) : 0,
 		.context = context,
 	});
 	if (!report_goes_on() || source.open == NULL || !source.open(information->si_addr))

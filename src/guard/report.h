@@ -51,6 +51,7 @@ struct report {
 	ptrdiff_t changed_offset;       /* OVERFLOW, UNDERFLOW, WRITTEN_AFTER_FREE: from the block's start */
 	size_t said;                    /* WRONG_SIZE, WRONG_ALIGNMENT */
 	enum report_access access;      /* ACCESS */
+	size_t access_bytes;            /* ACCESS: how many; 0 if unknown */
 	const void *context;            /* ACCESS: the handler's ucontext_t; else the stack is the caller's */
 	const struct report_leak *leaks;
 	size_t leak_count;

@@ -170,6 +170,8 @@ void report_json(struct text *text, struct facts *facts)
 		say_string(text, "call", report->call);
 	if (report->kind == REPORT_ACCESS)
 		say_string(text, "access", facts_access_name(report->access));
+	if (report->access_bytes != 0)
+		say_number(text, "access_bytes", report->access_bytes);
 	if (report->kind == REPORT_LEAKS) {
 		say_leaks(text, facts);
 	} else {

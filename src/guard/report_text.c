@@ -103,12 +103,17 @@ static void say_first_line(struct text *text, const struct facts *facts)
 {
 	const struct report *report = facts->report;
 
-	if (report->kind == REPORT_ACCESS)
+	if (report->kind == REPORT_ACCESS && report->access_bytes != 0) {
+		text_format(text, "quarry: %s of ", facts_access_name(report->access));
+		say_count(text, report->access_bytes, "byte", "bytes");
+		text_format(text, " at %p: ", report->pointer);
+	} else if (report->kind == REPORT_ACCESS) {
 		text_format(text, "quarry: %s at %p: ", facts_access_name(report->access), report->pointer);
-	else if (report->kind == REPORT_LEAKS)
+	} else if (report->kind == REPORT_LEAKS) {
 		text_string(text, "quarry: ");
-	else
+	} else {
 		text_format(text, "quarry: %s(%p): ", report->call != NULL ? report->call : "check", report->pointer);
+	}
 	text_format(text, "%s\n", facts->title);
 }
 

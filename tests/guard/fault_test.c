@@ -137,15 +137,15 @@ static void assert_accesses(bool markers)
 		print_message("# skipped: no guard markers here\n");
 		skip();
 	}
-	assert_report((struct access){ WRITE, SIZE }, "quarry: write at 0x", "  where    the first byte behind a live block of 100");
-	assert_report((struct access){ READ, SIZE + 7 }, "quarry: read at 0x", "  where    7 bytes behind the end of a live block");
+	assert_report((struct access){ WRITE, SIZE }, "quarry: write of 1 byte at 0x", "  where    the first byte behind a live block of 100");
+	assert_report((struct access){ READ, SIZE + 7 }, "quarry: read of 1 byte at 0x", "  where    7 bytes behind the end of a live block");
 	prepare(GUARDED_FREED, markers);
-	assert_report((struct access){ READ, 0 }, "quarry: read at 0x", "  where    the start of a freed block of 100");
-	assert_report((struct access){ WRITE, 99 }, "quarry: write at 0x", "  where    99 bytes inside a freed block of 100");
+	assert_report((struct access){ READ, 0 }, "quarry: read of 1 byte at 0x", "  where    the start of a freed block of 100");
+	assert_report((struct access){ WRITE, 99 }, "quarry: write of 1 byte at 0x", "  where    99 bytes inside a freed block of 100");
 	assert_report((struct access){ EXECUTE, 4 }, "quarry: execution at 0x", "  where    4 bytes inside a freed block of 100");
-	assert_report((struct access){ READ, -(ptrdiff_t)(2 * PAGE - SIZE) }, "quarry: read at 0x", " before the start of a freed");
+	assert_report((struct access){ READ, -(ptrdiff_t)(2 * PAGE - SIZE) }, "quarry: read of 1 byte at 0x", " before the start of a freed");
 	block_is_known = false;
-	assert_report((struct access){ READ, 0 }, "quarry: read at 0x", "wild access: ");
+	assert_report((struct access){ READ, 0 }, "quarry: read of 1 byte at 0x", "wild access: ");
 }
 
 static void test_markers(void **state UNUSED)
@@ -157,6 +157,89 @@ static void test_protection(void **state UNUSED)
 {
 	assert_accesses(false);
 }
+
+/* ---- How many bytes: one instruction each ---- */
+
+#if defined(__x86_64__)
+#define INSTRUCTION(name, text) static void name(void *place) { __asm__ volatile(text :: "r"(place) : "rax", "xmm0", "xmm1", "memory"); }
+INSTRUCTION(read_1, "movb (%0), %%al")
+INSTRUCTION(read_1_wide, "movzbl (%0), %%eax")
+INSTRUCTION(read_2, "movzwl (%0), %%eax")
+INSTRUCTION(read_2_plain, "movw (%0), %%ax")
+INSTRUCTION(read_4, "movl (%0), %%eax")
+INSTRUCTION(read_4_wide, "movslq (%0), %%rax")
+INSTRUCTION(read_8, "movq (%0), %%rax")
+INSTRUCTION(read_8_add, "addq (%0), %%rax")
+INSTRUCTION(compare_1, "cmpb $0, (%0)")
+INSTRUCTION(compare_4, "cmpl $0, (%0)")
+INSTRUCTION(call_8, "call *(%0)")
+INSTRUCTION(float_4, "movss (%0), %%xmm0")
+INSTRUCTION(float_8, "addsd (%0), %%xmm0")
+INSTRUCTION(vector_16, "movups (%0), %%xmm0")
+INSTRUCTION(vector_16_aligned, "movdqa (%0), %%xmm0")
+INSTRUCTION(vector_16_compare, "pcmpeqb (%0), %%xmm0")
+INSTRUCTION(half_8, "movq (%0), %%xmm0")
+INSTRUCTION(conditional_4, "cmovel (%0), %%eax")
+INSTRUCTION(write_1, "movb $1, (%0)")
+INSTRUCTION(write_2, "movw $1, (%0)")
+INSTRUCTION(write_4, "movl $1, (%0)")
+INSTRUCTION(write_8, "movq %%rax, (%0)")
+INSTRUCTION(write_8_at, "movq $1, 8(%0)")
+INSTRUCTION(write_16, "movups %%xmm0, (%0)")
+INSTRUCTION(locked_4, "lock xaddl %%eax, (%0)")
+INSTRUCTION(locked_8, "lock incq (%0)")
+INSTRUCTION(swap_8, "lock cmpxchgq %%rax, (%0)")
+INSTRUCTION(avx_32, "vmovdqu (%0), %%ymm0")
+INSTRUCTION(avx_32_compare, "vpcmpeqb (%0), %%ymm0, %%ymm1")
+INSTRUCTION(avx_8, "vaddsd (%0), %%xmm0, %%xmm1")
+
+static const struct row {
+	void (*run)(void *place);
+	const char *says;
+	bool avx;
+} instructions[] = {
+	{ read_1, "read of 1 byte at", false }, { read_1_wide, "read of 1 byte at", false },
+	{ read_2, "read of 2 bytes at", false }, { read_2_plain, "read of 2 bytes at", false },
+	{ read_4, "read of 4 bytes at", false }, { read_4_wide, "read of 4 bytes at", false },
+	{ read_8, "read of 8 bytes at", false }, { read_8_add, "read of 8 bytes at", false },
+	{ compare_1, "read of 1 byte at", false }, { compare_4, "read of 4 bytes at", false },
+	{ call_8, "read of 8 bytes at", false }, { float_4, "read of 4 bytes at", false },
+	{ float_8, "read of 8 bytes at", false }, { vector_16, "read of 16 bytes at", false },
+	{ vector_16_aligned, "read of 16 bytes at", false }, { vector_16_compare, "read of 16 bytes at", false },
+	{ half_8, "read of 8 bytes at", false }, { conditional_4, "read of 4 bytes at", false },
+	{ write_1, "write of 1 byte at", false }, { write_2, "write of 2 bytes at", false },
+	{ write_4, "write of 4 bytes at", false }, { write_8, "write of 8 bytes at", false },
+	{ write_8_at, "write of 8 bytes at", false }, { write_16, "write of 16 bytes at", false },
+	{ locked_4, "write of 4 bytes at", false }, { locked_8, "write of 8 bytes at", false },
+	{ swap_8, "write of 8 bytes at", false }, { avx_32, "read of 32 bytes at", true },
+	{ avx_32_compare, "read of 32 bytes at", true }, { avx_8, "read of 8 bytes at", true },
+};
+
+static void run_instruction(void *argument)
+{
+	const struct row *row = argument;
+
+	start(false);
+	row->run(block_pages + 2 * PAGE);
+}
+
+static void test_access_bytes(void **state UNUSED)
+{
+	prepare(GUARDED_LIVE, false);
+	for (size_t i = 0; i < sizeof(instructions) / sizeof(instructions[0]); i++) {
+		if (instructions[i].avx && !__builtin_cpu_supports("avx2"))
+			continue;
+		child_run(run_instruction, (void *)(uintptr_t)&instructions[i], said, sizeof(said));
+		if (strstr(said, instructions[i].says) == NULL)
+			fail_msg("instruction %zu: %s is not in %.80s", i, instructions[i].says, said);
+	}
+}
+#else
+static void test_access_bytes(void **state UNUSED)
+{
+	skip();
+}
+#endif
 
 /* ---- Threads, alternate stacks, little room ---- */
 
@@ -224,7 +307,7 @@ static void test_contexts(void **state UNUSED)
 	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
 		int status = child_run(runs[i], &access, said, sizeof(said));
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-		assert_memory_equal(said, "quarry: write at 0x", 19);
+		assert_memory_equal(said, "quarry: write of 1 byte at 0x", 29);
 		assert_non_null(strstr(said, "#overflow\n"));
 		assert_null(strstr(said, "another mistake"));
 	}
@@ -253,7 +336,7 @@ static void test_go_on(void **state UNUSED)
 
 	prepare(GUARDED_LIVE, false);
 	ASSERT_EXITED(child_run(run_on, &access, said, sizeof(said)));
-	assert_memory_equal(said, "quarry: write at 0x", 19);
+	assert_memory_equal(said, "quarry: write of 1 byte at 0x", 29);
 	/* Once for a page: it is accessible then. */
 	assert_null(strstr(said + 1, "quarry: "));
 	int status = child_run(run_on_closed, &access, said, sizeof(said));
@@ -400,7 +483,7 @@ static void test_others(void **state UNUSED)
 		{ run_sent, SIGSEGV, NULL },
 		{ run_ignored, 0, NULL },
 		{ run_later, 0, NULL },
-		{ run_reporter, 0, "quarry: write at 0x" },
+		{ run_reporter, 0, "quarry: write of 1 byte at 0x" },
 		{ run_bus, SIGBUS, NULL },
 	};
 
@@ -448,6 +531,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_markers),
 		cmocka_unit_test(test_protection),
+		cmocka_unit_test(test_access_bytes),
 		cmocka_unit_test(test_contexts),
 		cmocka_unit_test(test_go_on),
 		cmocka_unit_test(test_others),

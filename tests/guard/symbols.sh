@@ -23,7 +23,7 @@ frames() {
 
 LD_PRELOAD=$QUARRY_SO QUARRY_OPTIONS=guard=on timeout 60 ./program 2>raw
 is "$?" 139 "the program ends by the fault"
-like "$(head -n 2 raw)" "^quarry: read at 0x[0-9a-f]+: use after free: memory of a freed block was accessed
+like "$(head -n 2 raw)" "^quarry: read of 4 bytes at 0x[0-9a-f]+: use after free: memory of a freed block was accessed
   where    40 bytes inside a freed block of 44 bytes$" "what was done, and where"
 like "$(cat raw)" "/program\+0x[0-9a-f]+\)" "by itself it names program and offset"
 like "$(cat raw)" "__libc_start_main\+0x[0-9a-f]+ \(/" "and what the dynamic symbols know"
@@ -108,7 +108,7 @@ QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- ./program status >outp
 is "$?$(cat error)" 42 "run --guard: the program's exit status, and not a word"
 QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --report="$scratch/own.%p" -- ./program >output 2>error
 is "$(cat error)" "" "run --guard --report: nothing on standard error"
-like "$(cat own.*)" "^quarry: read at " "but in the file"
+like "$(cat own.*)" "^quarry: read of 4 bytes at " "but in the file"
 QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c 'kill -TERM $$' 2>error
 is "$?" 143 "run --guard: the program's signal"
 QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c 'trap "exit 7" TERM; sleep 30 & wait' 2>error &
@@ -122,5 +122,5 @@ is "$(grep -c '^    #.*item_touch' error)" 1 "run --guard: a child's report"
 # What is left running when the program has ended writes to standard error by itself.
 QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c '(sleep 2; exec ./program) & true' 2>error
 sleep 4
-like "$(cat error)" "^quarry: read at .*/program\+0x" "run --guard: who outlives the program is heard, too"
+like "$(cat error)" "^quarry: read of 4 bytes at .*/program\+0x" "run --guard: who outlives the program is heard, too"
 done_testing
