@@ -36,7 +36,7 @@ static _Thread_local uint32_t seen_number;
 
 static void configure(void)
 {
-	assert_true(stack_configure(DEPTH, MIB));
+	assert_true(stack_configure(DEPTH, 16 * MIB));
 }
 
 WITH_POINTER static void look(void)
@@ -313,6 +313,34 @@ static void test_no_tables(void **state UNUSED)
 #endif
 }
 
+/* More return addresses than are remembered: one's rule is never taken for another's. */
+static void test_many_addresses(void **state UNUSED)
+{
+#if defined(__x86_64__)
+	/* push %rbp; mov %rsp,%rbp; sub $32,%rsp; call *%rsi; leave; ret */
+	static const unsigned char call[16] = { 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x20, 0xff, 0xd6, 0xc9, 0xc3 };
+	const size_t count = rounds(1 << 16, 1 << 12);
+	char *code = mmap(NULL, count * sizeof(call), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	configure();
+	assert_true(code != MAP_FAILED);
+	for (size_t i = 0; i < count; i++)
+		memcpy(code + i * sizeof(call), call, sizeof(call));
+	assert_int_equal(mprotect(code, count * sizeof(call), PROT_READ | PROT_EXEC), 0);
+	for (size_t i = 0; i < count; i++) {
+		known_count = 0;
+		((void (*)(size_t, void (*)(size_t)))(uintptr_t)(code + i * sizeof(call)))(100, mixed_1);
+		MUST(known_count == 7 && seen_count > 8);
+		for (size_t k = 0; k < 7; k++)
+			MUST(seen[k] == known[6 - k]);
+		MUST(seen[6] - (uintptr_t)code == i * sizeof(call) + 10);
+	}
+	munmap(code, count * sizeof(call));
+#else
+	skip();
+#endif
+}
+
 /* ---- The depot ---- */
 
 static void test_collisions(void **state UNUSED)
@@ -516,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_signal),
 		cmocka_unit_test(test_coroutine),
 		cmocka_unit_test(test_no_tables),
+		cmocka_unit_test(test_many_addresses),
 		cmocka_unit_test(test_collisions),
 		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_threads),
