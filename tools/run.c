@@ -88,7 +88,7 @@ static void arguments_read(struct request *request, int argc, char **argv)
 static bool reports_take(struct request *request)
 {
 	char *settings = settings_merge(getenv("QUARRY_OPTIONS"), request->settings);
-	bool wanted = settings_has(settings, "guard", "on") && !settings_has(settings, "report", NULL);
+	bool wanted = settings_guard(settings) && !settings_report(settings);
 	char *setting = wanted ? watch_setting() : NULL;
 
 	if (setting != NULL) {

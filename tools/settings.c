@@ -138,14 +138,24 @@ bool settings_add(char **settings, int key, const char *value)
 	return valid;
 }
 
-bool settings_guard(const char *settings)
+static struct options settings_read(const char *settings)
 {
 	struct text nowhere = text_over(NULL, 0);
 	struct options options;
 
 	options_reset(&options);
 	options_parse(&options, settings, OPTION_FROM_ENVIRONMENT, &nowhere);
-	return options.guard;
+	return options;
+}
+
+bool settings_guard(const char *settings)
+{
+	return settings_read(settings).guard;
+}
+
+bool settings_report(const char *settings)
+{
+	return settings_read(settings).report[0] != 0;
 }
 
 /* ---- Merging ---- */
@@ -159,24 +169,6 @@ static bool has_key(const char *settings, const char *key, size_t length)
 		item += *item == ',';
 	}
 	return false;
-}
-
-bool settings_has(const char *settings, const char *key, const char *value)
-{
-	size_t length = strlen(key);
-	bool has = false;
-
-	/* The last one counts. */
-	for (const char *item = settings; item != NULL && *item != 0; item += *item == ',') {
-		size_t bytes = strcspn(item, ",");
-		if (strcspn(item, "=,") == length && memcmp(item, key, length) == 0) {
-			const char *given = item[length] == '=' ? item + length + 1 : "on";
-			size_t given_bytes = item[length] == '=' ? bytes - length - 1 : 2;
-			has = value == NULL || (given_bytes == strlen(value) && memcmp(given, value, given_bytes) == 0);
-		}
-		item += bytes;
-	}
-	return has;
 }
 
 char *settings_merge(const char *before, const char *settings)

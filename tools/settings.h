@@ -16,8 +16,8 @@ void settings_arguments_free(struct argp_option *arguments, const struct argp_op
  * a complaint that names key, value and what is allowed, if it is not a value of that option. */
 bool settings_add(char **settings, int key, const char *value);
 
-/* Whether the item of that key is there, with that value (or alone, for "on"); any value if it is NULL. */
-bool settings_has(const char *settings, const char *key, const char *value);
+/* Whether they say where reports go. */
+bool settings_report(const char *settings);
 
 /* The items of `before` whose keys are not in `settings`, then `settings`. Either may be NULL. To be freed. */
 char *settings_merge(const char *before, const char *settings);

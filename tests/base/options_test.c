@@ -487,6 +487,11 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: guard_module= (default)\n"
 	                    "quarry: guard_every=1 (default)\n"
 	                    "quarry: guard_with=auto (default)\n"
+	                    "quarry: guard_depth=32 (default)\n"
+	                    "quarry: guard_depot=64M (default)\n"
+	                    "quarry: report= (default)\n"
+	                    "quarry: report_format=text (default)\n"
+	                    "quarry: on_error=abort (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");
