@@ -28,10 +28,14 @@ struct entry {
 #define NOTE_COUNT 65536
 #define NOTE_NAME_CALLS 256
 
+#define NAME_WORDS 2
+
+/* Every word is stored with release after `number` became 0, and loaded with acquire before `number` is looked at again: who
+ * sees a word of the next note sees that this one is gone. */
 struct note {
 	_Atomic uint32_t number;        /* 0 while it is written */
-	int id;
-	char name[16];
+	_Atomic int id;
+	_Atomic uint64_t name[NAME_WORDS];
 };
 
 /* The notes that threads use now, by kernel id: [id | note]. */
@@ -347,22 +351,25 @@ size_t stack_depot_count(void)
 
 static uint32_t note_make(int id, const char name[16])
 {
+	uint64_t words[NAME_WORDS];
 	uint32_t number;
 
+	memcpy(words, name, sizeof(words));
 	do
 		number = atomic_fetch_add_explicit(&depot.newest_note, 1, memory_order_relaxed) + 1;
 	while (number == 0);
 	struct note *note = &depot.notes[number % NOTE_COUNT];
 	atomic_store_explicit(&note->number, 0, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	note->id = id;
-	memcpy(note->name, name, sizeof(note->name));
+	atomic_store_explicit(&note->id, id, memory_order_release);
+	for (size_t i = 0; i < NAME_WORDS; i++)
+		atomic_store_explicit(&note->name[i], words[i], memory_order_release);
 	atomic_store_explicit(&note->number, number, memory_order_release);
 	return number;
 }
 
-READS_STALE void thread_note_get(uint32_t number, int *id, char name[16])
+void thread_note_get(uint32_t number, int *id, char name[16])
 {
+	uint64_t words[NAME_WORDS];
 	struct note *note;
 
 	*id = 0;
@@ -372,9 +379,10 @@ READS_STALE void thread_note_get(uint32_t number, int *id, char name[16])
 	note = &depot.notes[number % NOTE_COUNT];
 	if (atomic_load_explicit(&note->number, memory_order_acquire) != number)
 		return;
-	*id = note->id;
-	memcpy(name, note->name, sizeof(note->name));
-	atomic_thread_fence(memory_order_acquire);
+	*id = atomic_load_explicit(&note->id, memory_order_acquire);
+	for (size_t i = 0; i < NAME_WORDS; i++)
+		words[i] = atomic_load_explicit(&note->name[i], memory_order_acquire);
+	memcpy(name, words, sizeof(words));
 	if (atomic_load_explicit(&note->number, memory_order_relaxed) != number) {
 		*id = 0;
 		name[0] = 0;

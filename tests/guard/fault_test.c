@@ -128,7 +128,7 @@ static void assert_report(struct access access, const char *first, const char *s
 	assert_non_null(frame);
 	assert_memory_equal(strchr(frame, '(') + 1, "/", 1);
 	uintptr_t pc = strtoul(strstr(frame, "0x"), NULL, 16);
-	assert_true(pc - (uintptr_t)act < 256);
+	assert_true(pc - (uintptr_t)act < 4096);
 }
 
 static void assert_accesses(bool markers)
@@ -304,7 +304,8 @@ static void test_contexts(void **state UNUSED)
 
 	prepare(GUARDED_LIVE, false);
 	void (*const runs[])(void *) = { run_in_thread, run_deep, run_in_handler };
-	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+	/* ThreadSanitizer calls handlers with all signals blocked: a fault in one ends the process. */
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]) - THREAD_SANITIZED; i++) {
 		int status = child_run(runs[i], &access, said, sizeof(said));
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 		assert_memory_equal(said, "quarry: write of 1 byte at 0x", 29);
