@@ -97,30 +97,30 @@ fi
 
 # ---- quarry run
 
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- ./program >output 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- ./program >output 2>error
 is "$?" 139 "run --guard: ends as the program does"
 is "$(frames accessed error 2)" "item_touch $(line touch)
 item_use $(line use)" "run --guard: the report has names and lines"
 is "$(grep -c '^quarry: ' error)" 1 "and comes once"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --on-error=warn -- ./program twice >output 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools --on-error=warn -- ./program twice >output 2>error
 is "$(grep -c '^quarry: ' error)" 2 "run --guard: both reports of a program that goes on"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- ./program status >output 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- ./program status >output 2>error
 is "$?$(cat error)" 42 "run --guard: the program's exit status, and not a word"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --report="$scratch/own.%p" -- ./program >output 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools --report="$scratch/own.%p" -- ./program >output 2>error
 is "$(cat error)" "" "run --guard --report: nothing on standard error"
 like "$(cat own.*)" "^quarry: read of 4 bytes at " "but in the file"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c 'kill -TERM $$' 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- sh -c 'kill -TERM $$' 2>error
 is "$?" 143 "run --guard: the program's signal"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c 'trap "exit 7" TERM; sleep 30 & wait' 2>error &
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- sh -c 'trap "exit 7" TERM; sleep 30 & wait' 2>error &
 runner=$!
 sleep 2
 kill -TERM "$runner"
 wait "$runner"
 is "$?" 7 "run --guard: a signal is passed on"
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c './program & wait; true' 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- sh -c './program & wait; true' 2>error
 is "$(grep -c '^    #.*item_touch' error)" 1 "run --guard: a child's report"
 # What is left running when the program has ended writes to standard error by itself.
-QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard -- sh -c '(sleep 2; exec ./program) & true' 2>error
+QUARRY_LIB=$QUARRY_SO timeout 60 "$quarry" run --guard --keep-pools -- sh -c '(sleep 2; exec ./program) & true' 2>error
 sleep 4
 like "$(cat error)" "^quarry: read of 4 bytes at .*/program\+0x" "run --guard: who outlives the program is heard, too"
 done_testing
