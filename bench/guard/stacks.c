@@ -62,7 +62,7 @@ DEEP(plain, "omit-frame-pointer")
 
 int main(void)
 {
-	if (!stack_configure(STACK_FRAMES_MAX, (size_t)1 << 20))
+	if (!stack_configure(STACK_FRAMES_MAX, (size_t)1 << 20, true))
 		return 1;
 	for (size_t depth = 3; depth <= 48; depth *= 2) {
 		pointer(depth, depth);

@@ -72,7 +72,7 @@ static void guard_start(const struct options *options)
 	guarded_configure(options);
 	if (!guarded_on)
 		return;
-	stack_configure(options->guard_depth, options->guard_depot);
+	stack_configure(options->guard_depth, options->guard_depot, options->guard_names);
 	report_prepare();
 	fault_install(&(struct fault_source){ guarded_is_owner, guarded_find, guarded_open });
 	life_without_heaps();

@@ -433,9 +433,15 @@ static void look_around(struct facts *facts, const struct report *report)
 	memcpy(facts->bytes, (const void *)facts->around, facts->around_bytes);
 }
 
-static void thread_of(uint32_t note, struct thread_fact *thread)
+/* The name that was kept, or that the thread has now, if there still is one of that id. */
+struct thread_fact facts_thread(uint32_t note)
 {
-	thread_note_get(note, &thread->id, thread->name);
+	struct thread_fact thread;
+
+	thread_note_get(note, &thread.id, thread.name);
+	if (thread.id != 0 && thread.name[0] == 0)
+		os_thread_name_of(thread.id, thread.name);
+	return thread;
 }
 
 static void gather(struct facts *facts, const struct report *report, const void *frame)
@@ -456,8 +462,8 @@ static void gather(struct facts *facts, const struct report *report, const void 
 	else
 		facts->here.count = stack_here(frame, facts->here.frames, STACK_FRAMES_MAX);
 	if (report->block != NULL) {
-		thread_of(report->block->allocated_thread, &facts->allocated.thread);
-		thread_of(report->block->freed_thread, &facts->freed.thread);
+		facts->allocated.thread = facts_thread(report->block->allocated_thread);
+		facts->freed.thread = facts_thread(report->block->freed_thread);
 		facts->allocated.count = stack_frames(report->block->allocated_by, facts->allocated.frames, STACK_FRAMES_MAX);
 		facts->freed.count = stack_frames(report->block->freed_by, facts->freed.frames, STACK_FRAMES_MAX);
 	}

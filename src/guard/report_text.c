@@ -216,7 +216,6 @@ static void say_history(struct text *text, struct facts *facts)
 static void say_neighbour(struct text *text, const struct facts *facts, const struct guarded *neighbour, const char *word)
 {
 	uintptr_t address = (uintptr_t)facts->report->pointer;
-	int id;
 	struct thread_fact thread;
 
 	if (neighbour->state != GUARDED_LIVE)
@@ -228,8 +227,7 @@ static void say_neighbour(struct text *text, const struct facts *facts, const st
 		text_format(text, "begins %u bytes further on", (uint64_t)(neighbour->start - address));
 	else
 		text_format(text, "ends %u bytes before", (uint64_t)(address - end));
-	thread_note_get(neighbour->allocated_thread, &id, thread.name);
-	thread.id = id;
+	thread = facts_thread(neighbour->allocated_thread);
 	text_string(text, "; allocated by ");
 	say_thread(text, &thread);
 	text_char(text, '\n');

@@ -49,6 +49,7 @@ struct thread_slot {
 /* All of it is made by stack_configure and immutable then, but what is _Atomic. */
 static struct {
 	size_t depth;
+	bool names;
 	char *entries;
 	size_t words;                   /* that `entries` may have */
 	_Atomic size_t used_words;      /* the first is not used: number 0 is no stack */
@@ -95,13 +96,14 @@ static void own_code_find(void)
 	}
 }
 
-bool stack_configure(size_t depth, size_t depot_bytes)
+bool stack_configure(size_t depth, size_t depot_bytes, bool names)
 {
 	size_t places = power_of_two_ceil(max_size(depot_bytes / ENTRY_BYTES_USUAL, KIB));
 
 	if (atomic_load_explicit(&depot.ready, memory_order_relaxed))
 		return true;
 	depot_bytes = ROUND_UP(max_size(depot_bytes, COMMIT_BYTES), os_page_bytes());
+	depot.names = names;
 	depot.depth = min_size(depth, STACK_FRAMES_MAX);
 	depot.words = min_size(depot_bytes / WORD_BYTES, UINT32_MAX);
 	depot.entries = os_reserve(depot_bytes);
@@ -396,7 +398,8 @@ static uint32_t note_renew(int id, uint32_t before)
 	char name_before[16];
 	int id_before;
 
-	os_thread_name(name);
+	if (depot.names)
+		os_thread_name(name);
 	thread_note_get(before, &id_before, name_before);
 	if (id_before == id && strncmp(name, name_before, sizeof(name)) == 0)
 		return before;

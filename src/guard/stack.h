@@ -11,8 +11,8 @@
 #define STACK_FRAMES_MAX 64
 
 /* Once, in guard mode: at most `depth` frames are kept of a stack, the innermost; `depot_bytes` for all of them
- * together. False if there is no memory for it. */
-bool stack_configure(size_t depth, size_t depot_bytes);
+ * together. `names`: notes of threads have the threads' names, which takes a system call now and then. False if there is no memory for it. */
+bool stack_configure(size_t depth, size_t depot_bytes, bool names);
 
 /* Number of the calling thread's stack, from the caller of the function whose __builtin_frame_address(0) is `frame` on;
  * `skip` more are left out, and before these all that lie in libquarry.so. 0 if the depot is full or nothing is known. */
@@ -30,8 +30,8 @@ size_t stack_here(const void *frame, uintptr_t *frames, size_t most);
 size_t stack_depot_bytes(void);
 size_t stack_depot_count(void);
 
-/* Number of (kernel id, name) of the calling thread. The name is asked for again now and then: a thread that gives itself
- * a name has its creator's at first. */
+/* Number of (kernel id, name) of the calling thread. The name is "" unless names are kept; it is asked for again now and
+ * then: a thread that gives itself a name has its creator's at first. */
 uint32_t thread_note(void);
 /* id 0 and "" for a number that is none, or too old: the newest 65,536 are kept. */
 void thread_note_get(uint32_t note, int *id, char name[16]);

@@ -109,6 +109,8 @@ int os_process_id(void);
 /* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */
 int os_thread_id(void);
 void os_thread_name(char name[16]);
+/* The same of another thread of the process; "" if there is none. Opens a file. */
+void os_thread_name_of(int id, char name[16]);
 /* The calling thread's stack holds the address, as far as that can be told without allocating. */
 bool os_is_own_stack(const void *address);
 /* Whether the calling thread is the process's first. */

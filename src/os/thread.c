@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/port.h"
+#include "base/text.h"
 #include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
@@ -129,6 +130,22 @@ void os_thread_name(char name[16])
 	if (syscall_failed(SYSCALL2(SYS_prctl, PR_GET_NAME, name)))
 		name[0] = 0;
 	name[15] = 0;
+}
+
+void os_thread_name_of(int id, char name[16])
+{
+	char path[64];
+	struct text text = text_over(path, sizeof(path));
+
+	text_format(&text, "/proc/self/task/%u/comm", (uint64_t)id);
+	name[0] = 0;
+	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (syscall_failed(file))
+		return;
+	long length = SYSCALL3(SYS_read, file, name, 16);
+	SYSCALL1(SYS_close, file);
+	/* The kernel adds a newline. */
+	name[length > 0 && !syscall_failed(length) ? length - 1 : 0] = 0;
 }
 
 /* The kernel leaves at least 128 MiB below main's stack free of mappings (mmap_base), so this much is only stack. */

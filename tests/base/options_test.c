@@ -489,6 +489,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: guard_with=auto (default)\n"
 	                    "quarry: guard_depth=32 (default)\n"
 	                    "quarry: guard_depot=64M (default)\n"
+	                    "quarry: guard_names=off (default)\n"
 	                    "quarry: report= (default)\n"
 	                    "quarry: report_format=text (default)\n"
 	                    "quarry: on_error=abort (default)\n"

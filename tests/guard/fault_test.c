@@ -55,7 +55,7 @@ static const struct fault_source blocks = { owns, find, open_page };
 
 static void start(bool go_on)
 {
-	MUST(stack_configure(32, MIB));
+	MUST(stack_configure(32, MIB, true));
 	report_configure(&(struct report_settings){ .path = "", .go_on = go_on });
 	report_prepare();
 	MUST(fault_install(&blocks));

@@ -32,7 +32,7 @@ static bool neighbours(const void *address, struct guarded *before, struct guard
 static void configure(void)
 {
 	if (!configured)
-		assert_true(stack_configure(16, MIB));
+		assert_true(stack_configure(16, MIB, true));
 	configured = true;
 	settings = (struct report_settings){ .path = "", .neighbours = neighbours };
 	report_configure(&settings);

@@ -36,7 +36,7 @@ static _Thread_local uint32_t seen_number;
 
 static void configure(void)
 {
-	assert_true(stack_configure(DEPTH, 16 * MIB));
+	assert_true(stack_configure(DEPTH, 16 * MIB, true));
 }
 
 WITH_POINTER static void look(void)
@@ -384,7 +384,7 @@ static void fill(void *argument UNUSED)
 	uint32_t number;
 	size_t kept = 0;
 
-	MUST(stack_configure(DEPTH, 256 * KIB));
+	MUST(stack_configure(DEPTH, 256 * KIB, true));
 	do {
 		for (size_t i = 0; i < DEPTH; i++)
 			frames[i] = random_next(&random);

@@ -100,12 +100,12 @@ print='echo "$QUARRY_OPTIONS $PYTHONMALLOC $USE_ZEND_ALLOC $G_SLICE $GLIBCXX_FOR
 pools='PYTHONMALLOC=malloc USE_ZEND_ALLOC=0 G_SLICE=always-malloc GLIBCXX_FORCE_NEW=1 GLIBCPP_FORCE_NEW=1 NSS_DISABLE_ARENA_FREE_LIST=1'
 expect 0 "^quarry: guard mode: pools are switched off by $pools \\(--keep-pools leaves them\\)\$" "--guard says which pools it switches off" \
 	"$quarry" run --guard sh -c "$print"
-is "$out" "guard=on malloc 0 always-malloc 1 1 1" "guard mode and the pools' variables get to the program"
+is "$out" "guard=on,report=/proc/self/fd/200 malloc 0 always-malloc 1 1 1" "guard mode and the pools' variables get to the program"
 expect 0 "" "--keep-pools" "$quarry" run --guard --keep-pools sh -c "$print"
-is "$out" "guard=on      " "--keep-pools leaves them"
-is "$(PYTHONMALLOC=debug G_SLICE=debug-blocks "$quarry" run --guard sh -c "$print" 2>/dev/null)" "guard=on debug 0 debug-blocks 1 1 1" \
+is "$out" "guard=on,report=/proc/self/fd/200      " "--keep-pools leaves them"
+is "$(PYTHONMALLOC=debug G_SLICE=debug-blocks "$quarry" run --guard sh -c "$print" 2>/dev/null)" "guard=on,report=/proc/self/fd/200 debug 0 debug-blocks 1 1 1" \
    "variables that are set stay"
-is "$(QUARRY_OPTIONS=guard=on "$quarry" run sh -c "$print" 2>/dev/null)" "guard=on malloc 0 always-malloc 1 1 1" \
+is "$(QUARRY_OPTIONS=guard=on "$quarry" run sh -c "$print" 2>/dev/null)" "guard=on,report=/proc/self/fd/200 malloc 0 always-malloc 1 1 1" \
    "guard mode from the environment switches them off, too"
 is "$(QUARRY_OPTIONS=guard=on "$quarry" run --guard=off sh -c "$print" 2>&1)" "guard=off      " "--guard=off does not"
 
