@@ -80,10 +80,10 @@ if command -v "${CXX%% *}" >/dev/null; then
 	mistake() {
 		like "$(QUARRY_OPTIONS=guard=on LD_PRELOAD="$QUARRY_SO" "$scratch/forms" "$1" 2>&1 || true)" "$2" "$3"
 	}
-	mistake f '^quarry: free\(.*mismatched forms: "new and free"
-	mistake d '^quarry: operator delete\(.*mismatched forms: "malloc and delete"
-	mistake a '^quarry: operator delete\(.*mismatched forms: "new[] and delete"
-	mistake s '^quarry: operator delete\(.*another size.*the call said 16' "sized delete with a wrong size"
+	mistake f '^quarry: free\(.*mismatched forms: .*made by operator new, given to free' "new and free"
+	mistake d '^quarry: operator delete\(.*mismatched forms: .*made by malloc, given to operator delete' "malloc and delete"
+	mistake a '^quarry: operator delete\(.*mismatched forms: .*made by operator new\[\], given to operator delete' "new[] and delete"
+	mistake s '^quarry: operator delete\(.*another size.*16 given back' "sized delete with a wrong size"
 else
 	skip "C++'s forms" "no C++ compiler"
 fi
