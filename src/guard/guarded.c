@@ -250,10 +250,14 @@ static COLD void check_reused(const struct record *record)
 /* Nobody takes the slot while slots_lock is held. */
 static void check_freed(const struct record *record, const char *call)
 {
+	struct extent extent = { 0 };
+	uintptr_t changed = 0;
+
 	lock_take(&slots_lock);
-	struct extent extent = extent_of(record);
-	bool freed = atomic_load_explicit(&record->state, memory_order_acquire) == RECORD_FREED;
-	uintptr_t changed = freed ? first_written(record, &extent) : extent.pages_end;
+	if (atomic_load_explicit(&record->state, memory_order_acquire) == RECORD_FREED) {
+		extent = extent_of(record);
+		changed = first_written(record, &extent);
+	}
 	lock_release(&slots_lock);
 	if (UNLIKELY(changed != extent.pages_end))
 		report_changed(record, REPORT_WRITTEN_AFTER_FREE, changed, call);
@@ -606,7 +610,7 @@ void guarded_check_all(const char *call)
 		if (change_state(record, RECORD_LIVE, RECORD_CHECKED)) {
 			check_slack(record, call);
 			atomic_store_explicit(&record->state, RECORD_LIVE, memory_order_release);
-		} else if (record->open) {
+		} else {
 			check_freed(record, call);
 		}
 	}
