@@ -336,6 +336,7 @@ void *guarded_make(const struct guarded_request *request)
 		return NULL;
 	}
 	struct extent extent = extent_of(record);
+	memcheck_writable((void *)extent.pages, extent.pages_end - extent.pages);
 	fill(&extent, request->zeroed);
 	memcheck_allocated((void *)extent.start, request->size, request->zeroed);
 	record->allocated_by = stack != 0 ? stack : stack_capture(__builtin_frame_address(0), 0);
@@ -456,10 +457,10 @@ void guarded_free(void *block, const struct guarded_release *release)
 	}
 	check_form(record, release);
 	check_slack(record, release->call);
-	memcheck_freed(block);
 	struct extent extent = extent_of(record);
 	size_t last_bytes = min_size(record->size, sizeof(last));
 	memcpy(last, block, last_bytes);
+	memcheck_freed(block);
 	record->freed_by = stack_capture(__builtin_frame_address(0), 0);
 	record->freed_thread = thread_note();
 	record->freed_ns = os_now_ns();

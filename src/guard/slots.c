@@ -24,7 +24,7 @@
 #define LIST_COUNT 272
 /* While guards can't be made any more, so many slots leave the quarantine early for each that is asked for. */
 #define RECYCLED_MOST 64
-/* After a refusal (locked memory) this many blocks do without before the next try. */
+/* After a refusal (locked memory) so many blocks without another are made with room for UNFENCED_BYTES. */
 #define REFUSAL_BLOCKS 256
 
 struct last {
@@ -53,7 +53,7 @@ static struct {
 	struct record *records;         /* by number; 0 is nobody's */
 	_Atomic uint32_t *index;        /* record number of each page */
 	struct last *last;
-	_Atomic uint32_t refused;       /* blocks left to do without a guard */
+	_Atomic uint32_t refused;       /* blocks left to expect no guard for */
 	_Atomic size_t guards;          /* PROTECTION: made */
 	_Atomic bool guards_spent;      /* and no more of them can be had */
 	/* slots_lock's: */
@@ -170,7 +170,7 @@ bool slots_fences(void)
 	case SLOTS_GUARDS_MARKERS:
 		if (LIKELY(left == 0))
 			return true;
-		/* Two threads at once may count one less: it is only when to try again. */
+		/* Two threads at once may count one less: it is only what to expect. */
 		atomic_store_explicit(&slots.refused, left - 1, memory_order_relaxed);
 		return false;
 	case SLOTS_GUARDS_PROTECTION:
