@@ -102,7 +102,7 @@ bool guarded_find(const void *address, struct guarded *found);
 /* The nearest live ones; state GUARDED_NONE where there is none near. Whether there is any. */
 bool guarded_neighbours(const void *address, struct guarded *before, struct guarded *after);
 
-/* guarded_owns as a function; makes the page of an address accessible, because the program goes on after a report, false
+/* Whether the address is in guarded memory or the guard in front of it; makes the page of an address accessible, because the program goes on after a report, false
  * if it can't: for fault.h. */
 bool guarded_is_owner(const void *address);
 bool guarded_open(const void *address);
