@@ -277,16 +277,23 @@ void report_bad_pointer(const char *call, const void *pointer)
 	write_finding(call, pointer, finding_of(&place, pointer), &place);
 }
 
+static struct finding foreign_finding(const void *pointer)
+{
+	if (os_is_own_stack(pointer))
+		return (struct finding){ "pointer to this thread's stack", "stack-pointer" };
+	if (os_is_in_object(pointer))
+		return (struct finding){ "pointer to a program's or library's own data or code", "object-pointer" };
+	return (struct finding){ "pointer to memory that no allocator of this process is known to own", "foreign-pointer" };
+}
+
 void report_foreign_pointer(const char *call, const void *pointer)
 {
 	struct place place = { .kind = PLACE_FOREIGN };
-	struct finding finding = { "pointer to memory that no allocator of this process is known to own", "foreign-pointer" };
 
-	if (os_is_own_stack(pointer))
-		finding = (struct finding){ "pointer to this thread's stack", "stack-pointer" };
-	else if (os_is_in_object(pointer))
-		finding = (struct finding){ "pointer to a program's or library's own data or code", "object-pointer" };
-	write_finding(call, pointer, finding, &place);
+	if (guarded_on)
+		report(&(struct report){ .kind = REPORT_FOREIGN, .call = call, .pointer = pointer });
+	else
+		write_finding(call, pointer, foreign_finding(pointer), &place);
 }
 
 /* ---- Guarded blocks ---- */
@@ -348,6 +355,8 @@ static struct finding guarded_finding(const struct report *report, enum relation
 		if (freed)
 			return (struct finding){ "pointer to the inside of a freed block", "interior-pointer" };
 		return (struct finding){ "pointer to the inside of a block, not to its start", "interior-pointer" };
+	case REPORT_FOREIGN:
+		return foreign_finding(report->pointer);
 	case REPORT_MISMATCHED:
 		return (struct finding){ "mismatched forms: the block was made by another kind of call", "mismatched-forms" };
 	case REPORT_WRONG_SIZE:
@@ -388,6 +397,8 @@ static const char *advice(const struct report *report)
 		return "free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
 	case REPORT_LEAKS:
 		return "the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer";
+	case REPORT_FOREIGN:
+		return "give back only what malloc and its like have returned: look where the first frame's pointer comes from";
 	case REPORT_INTERIOR:
 	case REPORT_INVALID:
 		break;
@@ -444,6 +455,16 @@ struct thread_fact facts_thread(uint32_t note)
 	return thread;
 }
 
+/* A block is not its own neighbour, however far behind it the access was. */
+static const void *neighbours_from(const struct facts *facts)
+{
+	const struct report *report = facts->report;
+
+	if (facts->relation == RELATION_BEFORE || facts->relation == RELATION_BEHIND)
+		return (const void *)report->block->start;
+	return report->pointer;
+}
+
 static void gather(struct facts *facts, const struct report *report, const void *frame)
 {
 	memset(facts, 0, sizeof(*facts));
@@ -468,7 +489,7 @@ static void gather(struct facts *facts, const struct report *report, const void 
 		facts->freed.count = stack_frames(report->block->freed_by, facts->freed.frames, STACK_FRAMES_MAX);
 	}
 	if (report->kind != REPORT_LEAKS && sink.settings.neighbours != NULL)
-		sink.settings.neighbours(report->pointer, &facts->before, &facts->after);
+		sink.settings.neighbours(neighbours_from(facts), &facts->before, &facts->after);
 }
 
 void report(const struct report *report)

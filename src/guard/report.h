@@ -14,7 +14,7 @@
 COLD void report_bad_pointer(const char *call, const void *pointer);
 
 /* `call` was given a pointer outside Quarry's memory that can't be another allocator's, or that the option
- * foreign=abort forbids. */
+ * foreign=abort forbids. In guard mode with the caller's stack. */
 COLD void report_foreign_pointer(const char *call, const void *pointer);
 
 /* ---- Guarded blocks ---- */
@@ -24,6 +24,7 @@ enum report_kind {
 	REPORT_DOUBLE_FREE,             /* `call` was given a freed block's start; realloc and usable_size too */
 	REPORT_INTERIOR,                /* the inside of a block */
 	REPORT_INVALID,                 /* guarded memory that no block starts at or contains */
+	REPORT_FOREIGN,                 /* memory that is no allocator's: a stack, data, code, or unknown */
 	REPORT_MISMATCHED,              /* the block was made by another kind of call */
 	REPORT_WRONG_SIZE,              /* `said` another size than was asked for */
 	REPORT_WRONG_ALIGNMENT,         /* `said` another alignment, 0: none */
