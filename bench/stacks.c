@@ -1,7 +1,7 @@
 /* What a stack costs: nanoseconds per capture at several depths, for functions with and without frame pointers, of a
  * stack that the depot knows; per walk without the depot; the same by libgcc's unwinder; per note of the thread.
  *
- *     gcc -O2 -D_GNU_SOURCE -Isrc -Iinclude bench/guard/stacks.c BUILD/libcore.a -o stacks && ./stacks */
+ *     gcc -O2 -D_GNU_SOURCE -Isrc -Iinclude bench/stacks.c BUILD/libcore.a -o stacks && ./stacks */
 #include <stdio.h>
 #include <time.h>
 #include <unwind.h>
