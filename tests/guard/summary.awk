@@ -1,4 +1,5 @@
-# A report's text in one line, as summary.py makes it of the JSON: what bugs.sh compares.
+# A report's text in one line, as summary.py makes it of the JSON: what bugs.sh compares. Functions with C names alone: which
+# of C++'s are inlined is the compiler's matter.
 function place(line) {
 	if (line ~ /the first byte behind/) return "behind 0"
 	if (line ~ /the start of a/ && line !~ /before/) return "inside 0"
@@ -23,7 +24,7 @@ FNR == 1 && NR > 1 { flush_one() }
 /^  (accessed by|found in) / { section = "here"; name = thread_name($0) }
 /^  freed by / { section = "freed"; match($0, /and [0-9]+ frees? ago/); split(substr($0, RSTART), word, " "); frees = " frees " word[2] }
 /^  allocated by / { section = "allocated" }
-/^    #[0-9]+ / && $3 !~ /^\(/ && index($0, "/" program "+0x") { add(substr($3, 1, index($3, "+") - 1)) }
+/^    #[0-9]+ / && $3 !~ /^(\(|_Z)/ && index($0, "/" program "+0x") { add(substr($3, 1, index($3, "+") - 1)) }
 /^  meaning / { kind = $2; sub(/.*#/, "", kind) }
 function flush_one() {
 	if (reports == 0) print "no report"

@@ -6,7 +6,7 @@ import sys
 
 def functions(stack, program):
     named = [frame["symbol"] for frame in stack["frames"]
-             if os.path.basename(frame.get("module", "")) == program and "symbol" in frame]
+             if os.path.basename(frame.get("module", "")) == program and not frame.get("symbol", "_Z").startswith("_Z")]
     return "<".join(named[:2])
 
 
