@@ -106,6 +106,9 @@ void os_file_close(struct os_file *file);
 /* ---- thread.c ---- */
 
 int os_process_id(void);
+/* Makes the process, which is ending by exit, end with this status in place of 0, when all handlers have run. Does nothing
+ * where the C library has no on_exit. */
+void os_exit_with(int status);
 /* The calling thread's kernel id, and its name (at most 15 bytes and a 0; "" if unknown). */
 int os_thread_id(void);
 void os_thread_name(char name[16]);
@@ -134,6 +137,48 @@ uintptr_t os_stack_end(uintptr_t here);
 /* Appends to a file, which is made if there is none; a pipe that nobody reads is an error. */
 int os_file_append(const char *path, const char *bytes, size_t length);
 
+/* ---- inspect.c: opens files below /proc ---- */
+
+struct os_mapping {
+	uintptr_t start, end;
+	bool readable;
+	bool shared;
+	bool is_main_stack;             /* of the first thread: nothing else is in it */
+};
+/* Calls `visit` for each mapping of the process, in address order, until it returns false (-ENOMEM then). */
+int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), void *context);
+
+/* A number for os_pages_own, or a negative errno. */
+int os_pages_open(void);
+void os_pages_close(int file);
+/* Says for pages of a private mapping whether they may hold what the process has written: in memory or swapped out. A page
+ * that was never written to holds nothing, or its file's. Returns how many it told, up to 256; 0 if it can't. */
+size_t os_pages_own(int file, uintptr_t start, size_t pages, unsigned char *own);
+/* Copies memory that may not be there; returns how many bytes it came to before the first that is not readable. */
+size_t os_copy(void *to, uintptr_t from, size_t bytes);
+
+/* Kernel ids of the process's threads, of which `most` are stored; their number, or a negative errno. */
+long os_threads(int *ids, size_t most);
+/* Which signals a thread of the process blocks, signal 1 as bit 0. False if there is no such thread, or it has ended. */
+bool os_thread_blocks(int id, uint64_t *signals);
+
+/* ---- world.c ---- */
+
+/* A thread that waits in a signal's handler. */
+struct os_stopped {
+	int id;
+	uintptr_t stack;                /* its stack pointer */
+	uintptr_t registers[128];       /* whatever is in them, in no order that matters */
+};
+/* Stops all other threads, until os_world_go; returns how many rows it has filled in, and in `deaf` how many threads it
+ * could not stop, or doesn't know. `threads` has room for `most`, `ids` for twice that; both stay the callee's until
+ * os_world_go. The others may have been stopped anywhere: no lock may be taken meanwhile, nothing allocated. One caller
+ * at a time. */
+size_t os_world_stop(struct os_stopped *threads, int *ids, size_t most, size_t *deaf);
+void os_world_go(void);
+/* In the child of a fork. */
+void os_world_fork_child(void);
+
 /* ---- signal.c ---- */
 
 /* As sigaction(2). */
@@ -143,6 +188,9 @@ void os_signal_default(int number);
 void os_signal_raise(int number);
 /* Blocks these, and `number` besides unless it is 0, in the calling thread. */
 void os_signals_block(const sigset_t *set, int number);
+/* Blocks all, until what was before is set again. */
+void os_signals_hold(sigset_t *before);
+void os_signals_restore(const sigset_t *before);
 /* The alternate stack of the calling thread, if it has none yet. */
 void os_signal_stack(void *start, size_t bytes);
 

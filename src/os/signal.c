@@ -36,6 +36,19 @@ void os_signals_block(const sigset_t *set, int number)
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
 
+void os_signals_hold(sigset_t *before)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+void os_signals_restore(const sigset_t *before)
+{
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 void os_signal_stack(void *start, size_t bytes)
 {
 	stack_t stack = { .ss_sp = start, .ss_size = bytes };

@@ -83,6 +83,21 @@ int os_process_id(void)
 	return (int)SYSCALL1(SYS_getpid, 0);
 }
 
+/* glibc's. A handler that is registered while others run comes next; exit, called from it, goes on with those left. */
+extern int on_exit(void (*handler)(int status, void *argument), void *argument) __attribute__((weak));
+
+static void on_exit_status(int status, void *wanted)
+{
+	if (status == 0)
+		exit((int)(intptr_t)wanted);
+}
+
+void os_exit_with(int status)
+{
+	if (on_exit != NULL)
+		on_exit(on_exit_status, (void *)(intptr_t)status);
+}
+
 uintptr_t port_thread_self(void)
 {
 	return (uintptr_t)pthread_self();

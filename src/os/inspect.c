@@ -1,0 +1,194 @@
+/* What the process is made of, seen from inside: its mappings, which of their pages hold anything, its threads. See os.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/bits.h"
+#include "base/text.h"
+#include "os/os.h"
+#include "os/syscall.h"
+
+static long open_read(const char *path, int flags)
+{
+	return SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags, 0);
+}
+
+/* ---- Mappings ---- */
+
+static const char *hex_read(const char *at, uintptr_t *value)
+{
+	*value = 0;
+	for (;; at++) {
+		if (*at >= '0' && *at <= '9')
+			*value = *value << 4 | (uintptr_t)(*at - '0');
+		else if (*at >= 'a' && *at <= 'f')
+			*value = *value << 4 | (uintptr_t)(*at - 'a' + 10);
+		else
+			return at;
+	}
+}
+
+/* "7f0000000000-7f0000001000 rw-p ..." */
+static bool mapping_read(const char *line, struct os_mapping *mapping)
+{
+	line = hex_read(line, &mapping->start);
+	if (*line++ != '-')
+		return false;
+	line = hex_read(line, &mapping->end);
+	if (strlen(line) < sizeof(" rwxp") - 1)
+		return false;
+	mapping->readable = line[1] == 'r';
+	mapping->shared = line[4] == 's';
+	mapping->is_main_stack = strstr(line, " [stack]") != NULL;
+	return true;
+}
+
+int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), void *context)
+{
+	/* A line has 73 characters before its path, which may be cut. */
+	char buffer[4096 + 1];
+	size_t have = 0;
+	bool is_start = true;           /* of a line: the rest of a longer one is passed by */
+	long file = open_read("/proc/self/maps", 0);
+	long got;
+
+	if (syscall_failed(file))
+		return (int)file;
+	while ((got = SYSCALL3(SYS_read, file, buffer + have, sizeof(buffer) - 1 - have)) > 0) {
+		have += (size_t)got;
+		char *line = buffer;
+		char *end;
+		while ((end = memchr(line, '\n', (size_t)(buffer + have - line))) != NULL || have - (size_t)(line - buffer) > 1024) {
+			struct os_mapping mapping;
+			bool whole = end != NULL;
+			end = whole ? end : buffer + have - 1;
+			*end = 0;
+			if (is_start && mapping_read(line, &mapping) && !visit(&mapping, context)) {
+				SYSCALL1(SYS_close, file);
+				return -ENOMEM;
+			}
+			is_start = whole;
+			line = end + 1;
+		}
+		have -= (size_t)(line - buffer);
+		memmove(buffer, line, have);
+	}
+	SYSCALL1(SYS_close, file);
+	return (int)got;
+}
+
+/* ---- Pages ---- */
+
+/* Bits of an entry of /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+#define PAGE_PRESENT ((uint64_t)1 << 63)
+#define PAGE_SWAPPED ((uint64_t)1 << 62)
+#define PAGE_OF_FILE ((uint64_t)1 << 61)
+
+int os_pages_open(void)
+{
+	return (int)open_read("/proc/self/pagemap", 0);
+}
+
+void os_pages_close(int file)
+{
+	if (file >= 0)
+		SYSCALL1(SYS_close, file);
+}
+
+size_t os_pages_own(int file, uintptr_t start, size_t pages, unsigned char *own)
+{
+	uint64_t entries[256];
+
+	if (pages > sizeof(entries) / sizeof(entries[0]))
+		pages = sizeof(entries) / sizeof(entries[0]);
+	long got = SYSCALL4(SYS_pread64, file, entries, pages * sizeof(entries[0]), start / os_page_bytes() * sizeof(entries[0]));
+	if (got <= 0)
+		return 0;
+	pages = (size_t)got / sizeof(entries[0]);
+	for (size_t i = 0; i < pages; i++)
+		own[i] = (entries[i] & (PAGE_PRESENT | PAGE_SWAPPED)) != 0 && (entries[i] & PAGE_OF_FILE) == 0;
+	return pages;
+}
+
+size_t os_copy(void *to, uintptr_t from, size_t bytes)
+{
+	size_t copied = 0;
+
+	/* The kernel copies page by page, and says how far it came. */
+	while (copied < bytes) {
+		struct iovec local = { (char *)to + copied, bytes - copied };
+		struct iovec remote = { (void *)(from + copied), bytes - copied };
+		long got = SYSCALL6(SYS_process_vm_readv, os_process_id(), &local, 1, &remote, 1, 0);
+		if (got <= 0)
+			break;
+		copied += (size_t)got;
+	}
+	return copied;
+}
+
+/* ---- Threads ---- */
+
+struct directory_entry {
+	uint64_t inode;
+	int64_t offset;
+	uint16_t bytes;
+	uint8_t type;
+	char name[];
+};
+
+static int number_read(const char *text)
+{
+	int number = 0;
+
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (*text - '0');
+	return *text == 0 ? number : 0;
+}
+
+long os_threads(int *ids, size_t most)
+{
+	ALIGNED(8) char buffer[2048];
+	long count = 0;
+	long got;
+	long folder = open_read("/proc/self/task", O_DIRECTORY);
+
+	if (syscall_failed(folder))
+		return folder;
+	while ((got = SYSCALL3(SYS_getdents64, folder, buffer, sizeof(buffer))) > 0)
+		for (long at = 0; at < got;) {
+			const struct directory_entry *entry = (const struct directory_entry *)(const void *)(buffer + at);
+			int id = number_read(entry->name);
+			at += entry->bytes;
+			if (id > 0 && (size_t)count < most)
+				ids[count] = id;
+			count += id > 0;
+		}
+	SYSCALL1(SYS_close, folder);
+	return got < 0 ? got : count;
+}
+
+bool os_thread_blocks(int id, uint64_t *signals)
+{
+	static const char word[] = "\nSigBlk:\t";
+	static const char ended[] = "\nState:\tZ";
+	char path[64], status[2048 + 1];
+	struct text text = text_over(path, sizeof(path));
+
+	text_format(&text, "/proc/self/task/%u/status", (uint64_t)(unsigned)id);
+	long file = open_read(path, 0);
+	if (syscall_failed(file))
+		return false;
+	long got = SYSCALL3(SYS_read, file, status, sizeof(status) - 1);
+	SYSCALL1(SYS_close, file);
+	if (got <= 0)
+		return false;
+	status[got] = 0;
+	const char *found = strstr(status, word);
+	uintptr_t mask;
+	if (found == NULL || strstr(status, ended) != NULL)
+		return false;
+	hex_read(found + sizeof(word) - 1, &mask);
+	*signals = mask;
+	return true;
+}
