@@ -221,6 +221,14 @@ struct quarry_report {
 QUARRY_EXPORT void quarry_set_report_handler(void (*handler)(const struct quarry_report *report, void *context),
                                              void *context);
 
+/* In guard mode: looks for guarded blocks that nothing points to any more, and reports them, with those that only pointers
+ * to their insides lead to ("possibly"; the option guard_leaks does the same at the end). Returns how many are lost, without
+ * the latter; -1 with errno ENOTSUP without guard mode, EBUSY while another thread looks, or another one if the system
+ * refuses what it takes. Every value in the process's writable memory, its stacks and registers that may be a pointer is taken
+ * for one. Other threads are stopped for as long as it takes (some 10 ns a word), by a real-time signal that the program does
+ * not use: calls that signals interrupt may return EINTR there. */
+QUARRY_EXPORT int64_t quarry_leak_check(void);
+
 /* "0.1.0" */
 QUARRY_EXPORT const char *quarry_version(void);
 

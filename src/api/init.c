@@ -10,6 +10,7 @@
 #include "guard/guarded.h"
 #include "guard/report.h"
 #include "guard/stack.h"
+#include "observe/leaks.h"
 #include "observe/stats.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
@@ -103,6 +104,27 @@ static void child_start(void)
 {
 	fork_child();
 	report_fork_child();
+	leaks_fork_child();
+}
+
+static COLD void say_no_leaks_known(int error)
+{
+	char buffer[256];
+	struct text text = text_over(buffer, sizeof(buffer));
+
+	text_format(&text, "quarry: guard: leaks can't be looked for (error %u)\n", (uint64_t)(unsigned)-error);
+	text_write_error(&text);
+}
+
+static void leaks_at_exit(const struct options *options)
+{
+	struct leaks_found found;
+	int error = leaks_check("exit", options->guard_leaks == OPTION_guard_leaks_possibly, &found);
+
+	if (error != 0)
+		say_no_leaks_known(error);
+	if (found.lost_blocks != 0 && options->guard_leaks_status != 0)
+		os_exit_with((int)options->guard_leaks_status);
 }
 
 /* Before other libraries' constructors in the shared library (-z initfirst), so that our fork handlers stand around
@@ -119,6 +141,8 @@ __attribute__((destructor)) static void init_destructor(void)
 {
 	if (guarded_on)
 		guarded_check_all("exit");
+	if (guarded_on && sealed.options.guard_leaks != OPTION_guard_leaks_off)
+		leaks_at_exit(&sealed.options);
 	if (sealed.options.stats)
 		stats_print();
 }

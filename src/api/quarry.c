@@ -10,6 +10,7 @@
 #include "api/trim.h"
 #include "base/bits.h"
 #include "guard/report.h"
+#include "observe/leaks.h"
 #include "observe/stats.h"
 #include "observe/walk.h"
 
@@ -68,6 +69,15 @@ int quarry_stats_measured(struct quarry_stats *stats) { return checked(stats_fil
 void quarry_set_report_handler(void (*handler)(const struct quarry_report *report, void *context), void *context)
 {
 	report_set_handler(handler, context);
+}
+
+int64_t quarry_leak_check(void)
+{
+	struct leaks_found found;
+
+	init_ensure();
+	int error = guarded_on ? leaks_check("quarry_leak_check", true, &found) : -ENOTSUP;
+	return checked(error) == 0 ? (int64_t)found.lost_blocks : -1;
 }
 
 const char *quarry_version(void)

@@ -12,6 +12,7 @@ enum option_thp { OPTION_thp_default, OPTION_thp_never, OPTION_thp_system, OPTIO
 
 enum option_guard_align { OPTION_guard_align_1, OPTION_guard_align_16 };
 enum option_guard_place { OPTION_guard_place_end, OPTION_guard_place_before, OPTION_guard_place_random };
+enum option_guard_leaks { OPTION_guard_leaks_off, OPTION_guard_leaks_on, OPTION_guard_leaks_possibly };
 enum option_guard_with { OPTION_guard_with_auto, OPTION_guard_with_protection, OPTION_guard_with_checks };
 
 /* Where a value came from, in rising precedence. */

@@ -634,6 +634,43 @@ int guarded_walk(int (*visit)(void *block, size_t size, void *context), void *co
 	return 0;
 }
 
+size_t guarded_numbers(void)
+{
+	return slots_count();
+}
+
+READS_STALE bool guarded_live_number(size_t number, struct guarded_live *live)
+{
+	const struct record *record = slot_at(number);
+	uint8_t state;
+
+	if (!is_known(record, &state) || !is_live_state(state))
+		return false;
+	*live = (struct guarded_live){
+		.number = number,
+		.start = extent_of(record).start,
+		.size = record->size,
+		.kind = record->kind,
+		.alignment = (size_t)1 << record->alignment_log2,
+		.allocated_by = record->allocated_by,
+		.allocated_ns = record->allocated_ns,
+	};
+	return true;
+}
+
+bool guarded_live_at(uintptr_t address, struct guarded_live *live)
+{
+	const struct record *record = slot_record(address);
+
+	return record != NULL && guarded_live_number(slot_number(record), live) &&
+	       address - live->start < max_size(live->size, 1);
+}
+
+bool guarded_is_table(const void *address)
+{
+	return slots_is_table(address);
+}
+
 struct guarded_figures guarded_figures(void)
 {
 	if (!guarded_on)

@@ -102,6 +102,24 @@ bool guarded_find(const void *address, struct guarded *found);
 /* The nearest live ones; state GUARDED_NONE where there is none near. Whether there is any. */
 bool guarded_neighbours(const void *address, struct guarded *before, struct guarded *after);
 
+/* A live block, as leak finding wants it. */
+struct guarded_live {
+	size_t number;                  /* 1 to guarded_numbers() */
+	uintptr_t start;
+	size_t size;
+	enum guard_kind kind;
+	size_t alignment;
+	uint32_t allocated_by;
+	uint64_t allocated_ns;
+};
+size_t guarded_numbers(void);
+/* The live block of that number; the one that contains the address (of 0 bytes: starts there). False if there is none.
+ * No lock. */
+bool guarded_live_number(size_t number, struct guarded_live *live);
+bool guarded_live_at(uintptr_t address, struct guarded_live *live);
+/* The address is in memory of guard mode's own, that no block is in. */
+bool guarded_is_table(const void *address);
+
 /* Whether the address is in guarded memory or the guard in front of it; makes the page of an address accessible, because the program goes on after a report, false
  * if it can't: for fault.h. */
 bool guarded_is_owner(const void *address);

@@ -111,6 +111,11 @@ void report_set_handler(report_handler new_handler, void *context)
 	turn_give(mine);
 }
 
+const void *report_handler_context(void)
+{
+	return handler_context;
+}
+
 /* ---- Where it goes ---- */
 
 /* The path with the process's id in place of %p. False if it is too long. */

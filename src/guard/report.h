@@ -42,6 +42,8 @@ struct report_leak {
 	uint64_t blocks;
 	uint64_t bytes;
 	bool possibly;                  /* only pointers to their insides were found */
+	bool indirectly;                /* other lost blocks point to them */
+	uint64_t stacks;                /* 0; or so many stacks' together, that are not told one by one */
 };
 
 struct report {
@@ -56,6 +58,7 @@ struct report {
 	const void *context;            /* ACCESS: the handler's ucontext_t; else the stack is the caller's */
 	const struct report_leak *leaks;
 	size_t leak_count;
+	size_t deaf_threads;            /* LEAKS: that could not be looked at */
 };
 
 /* Writes the report, then ends the process by SIGABRT unless on_error=warn. Returns after ACCESS and LEAKS in any case:
@@ -84,5 +87,6 @@ void report_fork_child(void);
 struct quarry_report;
 typedef void (*report_handler)(const struct quarry_report *report, void *context);
 void report_set_handler(report_handler handler, void *context);
+const void *report_handler_context(void);
 
 #endif

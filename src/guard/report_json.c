@@ -138,9 +138,13 @@ static void say_leaks(struct text *text, struct facts *facts)
 		say_frames(text, facts, stack, false);
 		say_number(text, "blocks", leak->blocks);
 		say_number(text, "bytes", leak->bytes);
-		text_format(text, ",\"possibly\":%s}", leak->possibly ? "true" : "false");
+		if (leak->stacks != 0)
+			say_number(text, "stacks", leak->stacks);
+		text_format(text, ",\"possibly\":%s,\"indirectly\":%s}", leak->possibly ? "true" : "false",
+		            leak->indirectly ? "true" : "false");
 	}
 	text_char(text, ']');
+	say_number(text, "deaf_threads", report->deaf_threads);
 }
 
 static void say_modules(struct text *text, const struct facts *facts)

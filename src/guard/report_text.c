@@ -233,27 +233,66 @@ static void say_neighbour(struct text *text, const struct facts *facts, const st
 	text_char(text, '\n');
 }
 
-static void say_leaks(struct text *text, struct facts *facts)
+enum leak_sum { LEAK_LOST, LEAK_INDIRECTLY, LEAK_POSSIBLY, LEAK_SUMS };
+
+static enum leak_sum leak_sum_of(const struct report_leak *leak)
 {
-	const struct report *report = facts->report;
-	uint64_t blocks[2] = { 0, 0 };
-	uint64_t bytes[2] = { 0, 0 };
+	if (leak->possibly)
+		return LEAK_POSSIBLY;
+	return leak->indirectly ? LEAK_INDIRECTLY : LEAK_LOST;
+}
+
+static void say_leak_amount(struct text *text, const struct report_leak *leak)
+{
+	text_format(text, "%z in ", leak->bytes);
+	say_count(text, leak->blocks, "block", "blocks");
+}
+
+static void say_leak_sums(struct text *text, const struct report *report)
+{
+	struct report_leak sums[LEAK_SUMS] = { 0 };
 
 	for (size_t i = 0; i < report->leak_count; i++) {
-		blocks[report->leaks[i].possibly] += report->leaks[i].blocks;
-		bytes[report->leaks[i].possibly] += report->leaks[i].bytes;
+		struct report_leak *sum = &sums[leak_sum_of(&report->leaks[i])];
+		sum->blocks += report->leaks[i].blocks;
+		sum->bytes += report->leaks[i].bytes;
 	}
-	text_format(text, "  lost     %z in ", bytes[0]);
-	say_count(text, blocks[0], "block", "blocks");
-	text_format(text, "; possibly %z in ", bytes[1]);
-	say_count(text, blocks[1], "block", "blocks");
+	text_string(text, "  lost     ");
+	say_leak_amount(text, &sums[LEAK_LOST]);
+	if (sums[LEAK_INDIRECTLY].blocks != 0) {
+		text_string(text, ", and ");
+		say_leak_amount(text, &sums[LEAK_INDIRECTLY]);
+		text_string(text, " that these point to");
+	}
+	text_string(text, "; possibly ");
+	say_leak_amount(text, &sums[LEAK_POSSIBLY]);
 	text_char(text, '\n');
+}
+
+static void say_leaks(struct text *text, struct facts *facts)
+{
+	static const char *const words[] = { [LEAK_LOST] = "lost", [LEAK_INDIRECTLY] = "indirectly lost",
+		                             [LEAK_POSSIBLY] = "possibly lost" };
+	const struct report *report = facts->report;
+
+	say_leak_sums(text, report);
+	if (report->deaf_threads != 0) {
+		text_string(text, "  unknown  ");
+		say_count(text, report->deaf_threads, "thread", "threads");
+		text_string(text, " could not be stopped: what seems lost may be in registers there, and is only possibly lost\n");
+	}
 	for (size_t i = 0; i < report->leak_count; i++) {
 		const struct report_leak *leak = &report->leaks[i];
 		struct stack_fact *stack = &facts->allocated;
 
-		text_format(text, "  %s %z in ", leak->possibly ? "possibly lost" : "lost", leak->bytes);
-		say_count(text, leak->blocks, "block", "blocks");
+		text_format(text, "  %s ", words[leak_sum_of(leak)]);
+		say_leak_amount(text, leak);
+		if (leak->stacks != 0) {
+			text_string(text, ", allocated by ");
+			say_count(text, leak->stacks, "other stack", "other stacks");
+			text_char(text, '\n');
+			continue;
+		}
 		text_string(text, ", allocated by\n");
 		stack->count = stack_frames(leak->stack, stack->frames, STACK_FRAMES_MAX);
 		say_frames(text, facts, stack, false);

@@ -121,6 +121,12 @@ bool stack_configure(size_t depth, size_t depot_bytes, bool names)
 	return true;
 }
 
+void stack_own_object(uintptr_t *start, uintptr_t *end)
+{
+	*start = depot.own_start;
+	*end = depot.own_end;
+}
+
 static bool is_ready(void)
 {
 	return atomic_load_explicit(&depot.ready, memory_order_acquire);

@@ -26,6 +26,9 @@ size_t stack_capture_context(const void *ucontext, uintptr_t *frames, size_t mos
 /* The calling thread's, without keeping it. */
 size_t stack_here(const void *frame, uintptr_t *frames, size_t most);
 
+/* Where the shared library that this is lies, code and data; 0 and 0 in programs that have it linked in. */
+void stack_own_object(uintptr_t *start, uintptr_t *end);
+
 /* Bytes of the depot that are used, and stacks in it. */
 size_t stack_depot_bytes(void);
 size_t stack_depot_count(void);

@@ -487,6 +487,8 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: guard_module= (default)\n"
 	                    "quarry: guard_every=1 (default)\n"
 	                    "quarry: guard_with=auto (default)\n"
+	                    "quarry: guard_leaks=off (default)\n"
+	                    "quarry: guard_leaks_status=0 (default)\n"
 	                    "quarry: guard_depth=32 (default)\n"
 	                    "quarry: guard_depot=64M (default)\n"
 	                    "quarry: guard_names=off (default)\n"

@@ -327,7 +327,7 @@ static void test_json(void **state UNUSED)
 	assert_report((struct report){ .kind = REPORT_INVALID, .call = "free", .pointer = pages }, true, EXPECT("not-a-block"));
 	assert_json();
 	assert_report((struct report){ .kind = REPORT_LEAKS, .leaks = leaks, .leak_count = 2 }, false,
-	              EXPECT("\"leaks\":[{\"frames\":[]", "\"blocks\":3,\"bytes\":3000,\"possibly\":false},{", "\"possibly\":true}]"));
+	              EXPECT("\"leaks\":[{\"frames\":[]", "\"blocks\":3,\"bytes\":3000,\"possibly\":false,\"indirectly\":false},{", "\"possibly\":true,\"indirectly\":false}],\"deaf_threads\":0"));
 	assert_json();
 	prctl(PR_SET_NAME, "tester");
 }
