@@ -14,6 +14,7 @@
 #include "guard/report.h"
 #include "space/purge.h"
 #include "thread/life.h"
+#include "thread/sample.h"
 #include "thread/shared.h"
 
 void *allocate_failed(void)
@@ -32,8 +33,11 @@ struct asked {
 
 #define CALLER __builtin_return_address(0)
 
-static COLD void *allocate_guarded(struct asked asked, const void *caller)
+/* NULL: not this one. class_index CLASS_COUNT: a large block. */
+static COLD void *allocate_guarded(struct asked asked, unsigned class_index, const void *caller)
 {
+	if (sample_is_on() && !sample_turn(life_heap_if_any(), class_index))
+		return NULL;
 	return guarded_make(&(struct guarded_request){ .size = asked.size, .alignment = asked.alignment, .kind = asked.kind,
 	                                               .zeroed = asked.zeroed, .caller = caller });
 }
@@ -41,6 +45,11 @@ static COLD void *allocate_guarded(struct asked asked, const void *caller)
 /* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
 static struct entry refill(unsigned class_index)
 {
+	if (UNLIKELY(sample_is_on())) {
+		struct entry entry = sample_take(class_index);
+		if (LIKELY(entry.block != NULL))
+			return entry;
+	}
 	purge_end_hold();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
@@ -54,7 +63,8 @@ static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t al
 {
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
-		void *block = allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind }, caller);
+		void *block = allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind }, class_index,
+		                               caller);
 		if (block != NULL)
 			return block;
 	}
@@ -84,7 +94,7 @@ ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const v
 {
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
-		void *guarded = allocate_guarded(asked, caller);
+		void *guarded = allocate_guarded(asked, CLASS_COUNT, caller);
 		if (guarded != NULL)
 			return guarded;
 	}
@@ -126,7 +136,8 @@ static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, co
 {
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
-		void *block = allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, caller);
+		void *block = allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, class_index,
+		                               caller);
 		if (block != NULL)
 			return block;
 	}

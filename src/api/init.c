@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/bits.h"
 #include "base/lock.h"
 #include "base/text.h"
 #include "block/sweep.h"
@@ -18,6 +19,7 @@
 #include "space/purge.h"
 #include "thread/fork.h"
 #include "thread/life.h"
+#include "thread/sample.h"
 #include "thread/scavenger.h"
 
 /* Enough for every option to be wrong, or for help. */
@@ -64,7 +66,7 @@ static void reports_start(const struct options *options)
 		.path = options->report,
 		.json = options->report_format == OPTION_report_format_json,
 		.go_on = options->on_error == OPTION_on_error_warn,
-		.neighbours = options->guard ? guarded_neighbours : NULL,
+		.neighbours = options->guard || options->sample > 0 ? guarded_neighbours : NULL,
 	});
 }
 
@@ -73,10 +75,15 @@ static void guard_start(const struct options *options)
 	guarded_configure(options);
 	if (!guarded_on)
 		return;
-	stack_configure(options->guard_depth, options->guard_depot, options->guard_names);
+	stack_configure(options->guard_depth, options->guard ? options->guard_depot
+	                                                     : min_size(options->guard_depot, GUARDED_SAMPLED_DEPOT_BYTES),
+	                options->guard_names);
 	report_prepare();
 	fault_install(&(struct fault_source){ guarded_is_owner, guarded_find, guarded_open });
-	life_without_heaps();
+	if (options->guard)
+		life_without_heaps();
+	else
+		sample_configure(options->sample);
 	fork_takes(&slots_lock);
 }
 
@@ -93,7 +100,7 @@ void init_once(void)
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		life_init();
 		reports_start(&sealed.options);
-		if (sealed.options.guard)
+		if (sealed.options.guard || sealed.options.sample > 0)
 			guard_start(&sealed.options);
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}

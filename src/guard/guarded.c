@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "base/memcheck.h"
 #include "base/text.h"
+#include "guard/account.h"
 #include "guard/filter.h"
 #include "guard/report.h"
 #include "guard/stack.h"
@@ -17,6 +18,15 @@
 #define ARENA_BYTES_MIN (64 * GIB)
 #define ARENA_BYTES_MAX (8192 * GIB)
 #define LIMIT_FRACTION 4
+/* First bytes are kept of so many frees. */
+#define LAST_COUNT ((size_t)1 << 16)
+/* Of sampled blocks: 12 MiB that live; the rest of 32 MiB is for records (6 with any mixture of sizes), index and page
+ * tables of the arena (3), stacks, threads and last bytes (7). */
+#define SAMPLED_ARENA_BYTES (1 * GIB)
+#define SAMPLED_LIMIT_FRACTION 16
+#define SAMPLED_BYTES (12 * MIB)
+#define SAMPLED_QUARANTINE_BYTES (64 * MIB)
+#define SAMPLED_LAST_COUNT ((size_t)1 << 12)
 /* Guards by page protection: each splits a mapping, and the program needs some, too. */
 #define MAPPINGS_FRACTION 4
 /* How far to look for a live neighbour, in slots. */
@@ -29,6 +39,7 @@ static struct {
 	size_t page_bytes;
 	size_t alignment;               /* where nothing was asked for */
 	size_t limit_bytes;
+	bool sampled;                   /* not guard mode: blocks are on an account */
 	bool forms_unknown;
 	_Atomic size_t live_blocks, live_bytes, live_page_bytes;
 	_Atomic uint64_t random;
@@ -41,6 +52,8 @@ static size_t arena_bytes(const struct options *options)
 	uint64_t limit = os_address_space_limit();
 	size_t wanted = os_memory_bytes() * MEMORY_MULTIPLE + 2 * options->guard_quarantine;
 
+	if (guarded.sampled)
+		return min_size(limit / SAMPLED_LIMIT_FRACTION, SAMPLED_ARENA_BYTES);
 	if (limit != UINT64_MAX)
 		return limit / LIMIT_FRACTION;
 	return min_size(max_size(wanted, ARENA_BYTES_MIN), ARENA_BYTES_MAX);
@@ -67,12 +80,22 @@ static COLD void say(const char *line)
 	text_write_error(&text);
 }
 
+static void sampled_configure(const struct options *options, struct slots_settings *settings)
+{
+	guarded.limit_bytes = min_size(options->guard_limit != 0 ? options->guard_limit : SAMPLED_BYTES, SAMPLED_BYTES);
+	settings->quarantine_bytes = min_size(settings->quarantine_bytes, SAMPLED_QUARANTINE_BYTES);
+	settings->last_count = SAMPLED_LAST_COUNT;
+	account_configure(guarded.limit_bytes / guarded.page_bytes);
+}
+
 void guarded_configure(const struct options *options)
 {
+	guarded.sampled = !options->guard && options->sample > 0;
 	struct slots_settings settings = {
 		.bytes = arena_bytes(options),
 		.guards = guards_kind(options),
 		.quarantine_bytes = options->guard_quarantine,
+		.last_count = LAST_COUNT,
 	};
 
 	if (settings.guards == SLOTS_GUARDS_PROTECTION)
@@ -82,6 +105,8 @@ void guarded_configure(const struct options *options)
 	guarded.alignment = options->guard_align == OPTION_guard_align_1 ? 1 : GRANULE;
 	guarded.limit_bytes = options->guard_limit != 0 ? options->guard_limit : os_memory_bytes() / 2;
 	guarded.random = os_now_ns() | 1;
+	if (guarded.sampled)
+		sampled_configure(options, &settings);
 	guarded_on = slots_init(&settings);
 	if (!guarded_on)
 		say("no address space: nothing is guarded");
@@ -265,9 +290,27 @@ static void check_freed(const struct record *record, const char *call)
 
 /* ---- Making ---- */
 
-static bool fits_limit(size_t bytes)
+static void give_room(size_t bytes, uint32_t stack)
+{
+	atomic_fetch_sub_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
+	if (guarded.sampled)
+		account_give(stack, bytes / guarded.page_bytes);
+}
+
+static bool take_room_of_account(size_t bytes, uint32_t stack)
+{
+	if (!account_take(stack, bytes / guarded.page_bytes))
+		return false;
+	atomic_fetch_add_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
+	return true;
+}
+
+static bool take_room(size_t bytes, uint32_t stack)
 {
 	static _Atomic bool said;
+
+	if (guarded.sampled)
+		return take_room_of_account(bytes, stack);
 	size_t before = atomic_fetch_add_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
 
 	if (LIKELY(before + bytes <= guarded.limit_bytes))
@@ -287,9 +330,9 @@ static bool wanted(const struct guarded_request *request, uint32_t *stack)
 	if (!filter_wants_size(options, request->size) || !filter_wants_caller(options, request->caller, &certain))
 		return false;
 	*stack = 0;
-	if (!certain) {
+	if (!certain || guarded.sampled) {
 		*stack = stack_capture(__builtin_frame_address(0), 0);
-		if (!filter_wants_stack(options, *stack))
+		if (!certain && !filter_wants_stack(options, *stack))
 			return false;
 	}
 	return filter_turn(options);
@@ -328,18 +371,19 @@ void *guarded_make(const struct guarded_request *request)
 		return NULL;
 	struct placing placing = placing_of(request);
 	size_t page_bytes = ROUND_UP(placing.room, guarded.page_bytes);
-	if (!fits_limit(page_bytes))
+	if (!take_room(page_bytes, stack))
 		return NULL;
 	struct record *record = take(request, &placing);
 	if (record == NULL) {
-		atomic_fetch_sub_explicit(&guarded.live_page_bytes, page_bytes, memory_order_relaxed);
+		give_room(page_bytes, stack);
 		return NULL;
 	}
 	struct extent extent = extent_of(record);
 	memcheck_writable((void *)extent.pages, extent.pages_end - extent.pages);
 	fill(&extent, request->zeroed);
 	memcheck_allocated((void *)extent.start, request->size, request->zeroed);
-	record->allocated_by = stack != 0 ? stack : stack_capture(__builtin_frame_address(0), 0);
+	/* Of a sampled block it is the same that the account has heard. */
+	record->allocated_by = stack != 0 || guarded.sampled ? stack : stack_capture(__builtin_frame_address(0), 0);
 	record->allocated_thread = thread_note();
 	record->allocated_ns = os_now_ns();
 	record->freed_by = record->freed_thread = 0;
@@ -466,7 +510,7 @@ void guarded_free(void *block, const struct guarded_release *release)
 	record->freed_ns = os_now_ns();
 	atomic_fetch_sub_explicit(&guarded.live_blocks, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&guarded.live_bytes, record->size, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&guarded.live_page_bytes, extent.pages_end - extent.pages, memory_order_relaxed);
+	give_room(extent.pages_end - extent.pages, record->allocated_by);
 	slot_close(record, extent_pages(&extent));
 	slot_quarantine(record, last, last_bytes);
 }

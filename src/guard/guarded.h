@@ -46,11 +46,14 @@ struct guarded {
 
 /* ---- The start ---- */
 
-/* Guard mode is on. Immutable after guarded_configure. */
+/* Guard mode, or sampling (sample.h), is on. Immutable after guarded_configure. */
 HIDDEN extern bool guarded_on;
 
-/* Once, before the second thread. The options must stay where they are. Without address space a line says that nothing
- * will be guarded. */
+/* How much memory the stacks of sampled blocks may take. */
+#define GUARDED_SAMPLED_DEPOT_BYTES ((size_t)4 << 20)
+
+/* Once, before the second thread. The options must stay where they are; without `guard` it is for sampled blocks, and of
+ * a fixed size. Without address space a line says that nothing will be guarded. */
 void guarded_configure(const struct options *options);
 
 /* The program brings operators new and delete of its own, but not all of them: who frees what is not known then, and only

@@ -15,8 +15,6 @@
 #define COMMIT_BYTES_MIN (4 * MIB)
 #define COMMIT_BYTES_MAX (256 * MIB)
 #define TABLE_BYTES_MIN (64 * KIB)
-/* First bytes are kept of so many frees, the newest. */
-#define LAST_COUNT ((size_t)1 << 16)
 #define LAST_BYTES ((size_t)64)
 /* Slots of up to so many pages have lists of their own; above there are eight sizes to a doubling. */
 #define EXACT_PAGES ((size_t)64)
@@ -100,7 +98,7 @@ static size_t lay_out(uintptr_t start, size_t arena_bytes)
 	at += slots.record_table.bytes;
 	slots.index_table = (struct table){ .start = at, .bytes = table_bytes(arena_bytes, sizeof(uint32_t), 1) };
 	at += slots.index_table.bytes;
-	slots.last_table = (struct table){ .start = at, .bytes = ROUND_UP(LAST_COUNT * sizeof(struct last), slots.page_bytes) };
+	slots.last_table = (struct table){ .start = at, .bytes = ROUND_UP(slots.settings.last_count * sizeof(struct last), slots.page_bytes) };
 	at += slots.last_table.bytes + slots.page_bytes;
 	slots.arena_table = (struct table){ .start = at, .bytes = arena_bytes };
 	return at + arena_bytes + slots.page_bytes - start;
@@ -376,7 +374,7 @@ void slot_untake(struct record *record)
 /* Under slots_lock. */
 static void last_keep(const struct record *record, const unsigned char *bytes, size_t count)
 {
-	size_t at = record->freed_number % LAST_COUNT;
+	size_t at = record->freed_number % slots.settings.last_count;
 
 	if (!table_cover(&slots.last_table, (at + 1) * sizeof(struct last), TABLE_BYTES_MIN))
 		return;
@@ -389,7 +387,7 @@ static void last_keep(const struct record *record, const unsigned char *bytes, s
 
 READS_STALE size_t slot_last_bytes(const struct record *record, unsigned char *last)
 {
-	const struct last *kept = &slots.last[record->freed_number % LAST_COUNT];
+	const struct last *kept = &slots.last[record->freed_number % slots.settings.last_count];
 
 	if ((uintptr_t)(kept + 1) > slots.last_table.start + slots.last_table.committed ||
 	    kept->record != slot_number(record) || kept->number != record->freed_number)

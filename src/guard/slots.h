@@ -64,6 +64,7 @@ struct slots_settings {
 	enum slots_guards guards;
 	size_t guards_max;              /* PROTECTION: so many may be made */
 	size_t quarantine_bytes;
+	size_t last_count;              /* first bytes are kept of so many frees, the newest */
 };
 
 /* The arena; 0 bytes without guard mode. Immutable once slots_init has returned. */

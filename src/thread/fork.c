@@ -8,6 +8,7 @@
 #include "space/purge.h"
 #include "thread/life.h"
 #include "thread/pool.h"
+#include "thread/sample.h"
 #include "thread/scavenger.h"
 #include "thread/shared.h"
 
@@ -66,4 +67,5 @@ void fork_child(void)
 	life_fork_child();
 	scavenger_fork_child();
 	pool_fork_child(life_heap_if_any());
+	sample_fork_child(life_heap_if_any());
 }

@@ -8,6 +8,7 @@
 #include "thread/export.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
+#include "thread/sample.h"
 #include "thread/shared.h"
 
 /* A refill that has found something looks at no more than this many slabs: each may have but one free block. */
@@ -26,10 +27,18 @@ _Thread_local uintptr_t thread_heap_distance;
 /* Slabs that announced themselves while they had no owner. */
 static _Atomic(struct span *) orphans;
 
+size_t heap_bytes(void)
+{
+	return sample_is_on() ? sizeof(struct heap) : offsetof(struct heap, counted);
+}
+
 void heap_init(struct heap *heap)
 {
 	heap->distance = (uintptr_t)heap - (uintptr_t)&heap_empty;
 	memcpy(heap->magazines, heap_empty.magazines, sizeof(heap->magazines));
+	heap->stock = heap->magazines;
+	if (sample_is_on())
+		sample_heap_init(heap);
 }
 
 /* ---- The list of partial slabs ---- */
@@ -224,7 +233,7 @@ void heap_forward_orphans(void)
 /* Under the slab's claim, which ends: turns up to `wanted` of its blocks into entries on top of the magazine. */
 static size_t fill_from_slab(struct heap *heap, struct heap *owner, struct span *slab, size_t wanted)
 {
-	struct magazine *magazine = &heap->magazines[slab->class_index];
+	struct magazine *magazine = &heap->stock[slab->class_index];
 
 	slab_count_returns(slab);
 	size_t fresh_index = slab->fresh_index;
@@ -256,7 +265,9 @@ size_t heap_fill(struct heap *heap, struct heap *owner, unsigned class_index, si
 
 size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index, size_t wanted)
 {
-	struct span *slab = slab_make(class_index, owner->distance, &heap_empty.magazines[class_index]);
+	/* All heaps are made alike: the same place in the one at distance 0. */
+	uintptr_t magazine = (uintptr_t)&owner->stock[class_index] - owner->distance;
+	struct span *slab = slab_make(class_index, owner->distance, (const void *)magazine);
 
 	return slab == NULL ? 0 : fill_from_slab(heap, owner, slab, wanted);
 }
@@ -273,6 +284,8 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 	if (!magazine_grow(heap, class_index))
 		return false;
 	size_t wanted = bin->allowed > REFILL_WHOLE_MAX ? bin->allowed / 2u : bin->allowed;
+	/* It is empty but where allocations are counted. */
+	wanted = min_size(wanted, bin->allowed - magazine_count(heap, class_index));
 	size_t got = heap_fill(heap, heap, class_index, wanted);
 	if (got == 0) {
 		heap_drain(heap);
@@ -292,12 +305,18 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 
 struct entry heap_take(struct heap *heap, unsigned class_index)
 {
-	struct magazine *magazine = &heap->magazines[class_index];
+	struct magazine *magazine = &heap->stock[class_index];
 
+	bool counted = magazine != &heap->magazines[class_index];
+	if (UNLIKELY(counted) && magazine->top->block != NULL && sample_lacks(heap, class_index))
+		refill(heap, class_index);
 	if (magazine->top->block == NULL && !refill(heap, class_index))
 		return (struct entry){ NULL, NULL };
+	struct entry entry = *magazine->top--;
+	if (UNLIKELY(counted))
+		sample_advance(heap, class_index);
 	DCHECK(heap_is_valid(heap));
-	return *magazine->top--;
+	return entry;
 }
 
 /* ---- Drop ---- */
@@ -320,9 +339,9 @@ static void slab_gained(struct heap *heap, struct span *slab, bool grants)
 		slab_grant_returns(slab);
 }
 
-void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
+static void drop(struct heap *heap, unsigned class_index, size_t keep)
 {
-	struct magazine *magazine = &heap->magazines[class_index];
+	struct magazine *magazine = &heap->stock[class_index];
 	struct entry *entries = heap->bins[class_index].entries;
 	size_t count = magazine_count(heap, class_index);
 	size_t dropping = count > keep ? count - keep : 0;
@@ -351,6 +370,13 @@ void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
 	magazine->top = entries + (count - dropping);
 }
 
+void heap_drop(struct heap *heap, unsigned class_index, size_t keep)
+{
+	drop(heap, class_index, keep);
+	if (UNLIKELY(heap->stock != heap->magazines) && keep == 0 && sample_take_back(heap, class_index))
+		drop(heap, class_index, 0);
+}
+
 /* Makes room in a full magazine: its older half goes. All of it when no refill came since the last time: the thread
  * tears down, and what its magazines hold when it falls asleep is out of everybody's reach. */
 static void make_room(struct heap *heap, unsigned class_index)
@@ -370,7 +396,7 @@ static void make_room(struct heap *heap, unsigned class_index)
 void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 {
 	unsigned class_index = slab->class_index;
-	struct magazine *magazine = &heap->magazines[class_index];
+	struct magazine *magazine = &heap->stock[class_index];
 	struct bin *bin = &heap->bins[class_index];
 
 	if (bin->entries == NULL)
@@ -405,13 +431,15 @@ void heap_drop_all(struct heap *heap)
 bool heap_is_valid(struct heap *heap)
 {
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
-		const struct magazine *magazine = &heap->magazines[class_index];
+		const struct magazine *magazine = &heap->stock[class_index];
 		const struct bin *bin = &heap->bins[class_index];
 
 		if (bin->entries == NULL ? magazine->top->block != NULL || magazine->top != magazine->limit
 		                         : magazine->top < bin->entries || magazine->top > magazine->limit ||
 		                               magazine->limit > bin->entries + bin->capacity ||
 		                               bin->entries->block != NULL)
+			return false;
+		if (heap->stock != heap->magazines && !sample_front_is_valid(heap, class_index))
 			return false;
 		for (const struct span *slab = bin->partial; slab != NULL; slab = slab->list.next)
 			if (!slab->listed || slab->class_index != class_index || slab->kind != SPAN_SLAB ||

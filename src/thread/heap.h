@@ -43,6 +43,15 @@ struct bin {
 	bool dropped;                   /* the last slow path was a drop, not a refill */
 };
 
+/* What a heap has besides while allocations are counted: see sample.h. */
+struct counted {
+	struct magazine stock[CLASS_COUNT];
+	struct entry *fronts[CLASS_COUNT];      /* memory of malloc's magazines; NULL until first used */
+	bool due[CLASS_COUNT + 1];              /* the class's next allocation is a sample; the last: the next large one */
+	uint64_t left;                          /* allocations before the next sample, without those in fronts */
+	uint64_t random;
+};
+
 enum heap_state {
 	HEAP_IN_USE = 0,
 	HEAP_SHARED,                    /* under shared_lock */
@@ -51,9 +60,10 @@ enum heap_state {
 };
 
 struct heap {
-	struct magazine magazines[CLASS_COUNT];
+	struct magazine magazines[CLASS_COUNT]; /* malloc takes from these */
 	struct bin bins[CLASS_COUNT];
 	uintptr_t distance;             /* from heap_empty; immutable */
+	struct magazine *stock;         /* frees go to these, and refills: `magazines`, or counted.stock; immutable */
 	_Atomic(struct span *) notified ALIGNED(64);    /* stack of slabs, linked by next_notified */
 	_Atomic uint32_t pending;       /* slabs pushed while nobody's thread used the heap */
 	_Atomic uint32_t state;         /* enum heap_state */
@@ -64,6 +74,7 @@ struct heap {
 	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */
 	struct heap *next_made;         /* under pool_lock, set once */
+	struct counted counted;         /* last: its memory is there only while allocations are counted */
 };
 
 /* In read-only memory once relocated, but not const: compilers take what lies at an address computed from a constant
@@ -84,6 +95,9 @@ ALWAYS_INLINE struct magazine *thread_magazine(uintptr_t magazine_offset)
 	return (struct magazine *)((uintptr_t)&heap_empty + thread_heap_distance + magazine_offset);
 }
 
+/* How much memory a heap takes. */
+size_t heap_bytes(void);
+
 /* Prepares a heap's memory, which is zero. */
 void heap_init(struct heap *heap);
 
@@ -95,7 +109,8 @@ struct entry heap_take(struct heap *heap, unsigned class_index);
  * the heap's user, the slab's owner. */
 void heap_put(struct heap *heap, struct span *slab, struct entry entry);
 
-/* Returns all but `keep` entries of a magazine to their slabs, the oldest first. By the heap's user. */
+/* Returns all but `keep` entries of a magazine to their slabs, the oldest first; with 0 those in front of it, too. By the
+ * heap's user. */
 void heap_drop(struct heap *heap, unsigned class_index, size_t keep);
 
 /* Its thread ends: empties all magazines, forgets what was learnt of them. */

@@ -23,7 +23,9 @@ static uint16_t allowed_max(unsigned class_index)
 
 void magazine_forget(struct heap *heap, unsigned class_index)
 {
-	heap->magazines[class_index] = heap_empty.magazines[class_index];
+	heap->magazines[class_index] = heap->stock[class_index] = heap_empty.magazines[class_index];
+	if (heap->stock != heap->magazines)
+		heap->counted.fronts[class_index] = NULL;
 	heap->bins[class_index].entries = NULL;
 	heap->bins[class_index].capacity = 0;
 	heap->bins[class_index].allowed = 0;
@@ -35,7 +37,7 @@ static void set_limit(struct heap *heap, unsigned class_index)
 {
 	struct bin *bin = &heap->bins[class_index];
 
-	heap->magazines[class_index].limit = bin->entries + bin->allowed;
+	heap->stock[class_index].limit = bin->entries + bin->allowed;
 }
 
 /* Memory for at least `allowed` entries behind the sentinel; contents move along. */
@@ -59,7 +61,7 @@ static bool reserve(struct heap *heap, unsigned class_index, uint16_t allowed)
 	entries[0] = sentinel;
 	bin->entries = entries;
 	bin->capacity = (uint16_t)(bytes / sizeof(*entries) - 1);
-	heap->magazines[class_index].top = entries + count;
+	heap->stock[class_index].top = entries + count;
 	return true;
 }
 
@@ -83,5 +85,5 @@ bool magazine_grow(struct heap *heap, unsigned class_index)
 void magazine_close(struct heap *heap, unsigned class_index)
 {
 	DCHECK(magazine_count(heap, class_index) == 0);
-	heap->magazines[class_index].limit = heap->bins[class_index].entries;
+	heap->stock[class_index].limit = heap->bins[class_index].entries;
 }

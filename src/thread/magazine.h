@@ -13,11 +13,12 @@ bool magazine_grow(struct heap *heap, unsigned class_index);
 /* An empty magazine takes no more blocks until magazine_grow. */
 void magazine_close(struct heap *heap, unsigned class_index);
 
+/* Of the stock, where that is another one than malloc's (sample.h). */
 static inline size_t magazine_count(const struct heap *heap, unsigned class_index)
 {
 	const struct bin *bin = &heap->bins[class_index];
 
-	return bin->entries == NULL ? 0 : (size_t)(heap->magazines[class_index].top - bin->entries);
+	return bin->entries == NULL ? 0 : (size_t)(heap->stock[class_index].top - bin->entries);
 }
 
 /* Forgets entries and memory alike; for the child of a fork, where another thread may have been changing them. */

@@ -10,6 +10,7 @@
 #include "space/meta.h"
 #include "thread/export.h"
 #include "thread/magazine.h"
+#include "thread/sample.h"
 #include "thread/shared.h"
 
 /* A heap that nobody uses is drained by those who push on it, once for so many slabs. */
@@ -56,7 +57,7 @@ static void set_state(struct heap *heap, enum heap_state state)
 static struct heap *heap_make(void)
 {
 	lock_take(&space_lock);
-	struct heap *heap = meta_alloc(sizeof(*heap));
+	struct heap *heap = meta_alloc(heap_bytes());
 	lock_release(&space_lock);
 	if (heap == NULL)
 		return NULL;
@@ -289,21 +290,27 @@ static ledger_byte *cached_block(const void *block, struct span **span)
 /* Blocks of slabs of heaps that live on, which a dead heap had in its magazines (shared_exchange). When no living heap's
  * magazine holds anything, what is CACHED outside the dead heaps' slabs is nobody's, wherever it is found: the entries
  * need not be trusted for more than addresses. */
+static void free_foreign(const struct entry *entries, size_t capacity)
+{
+	for (size_t i = 1; entries != NULL && i <= capacity; i++) {
+		struct span *slab;
+		ledger_byte *state = cached_block(entries[i].block, &slab);
+		if (state == NULL)
+			continue;
+		uintptr_t owner = atomic_load_explicit(&slab->owner, memory_order_relaxed);
+		if (atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) == HEAP_DEAD)
+			continue;
+		ledger_give_up(state);
+		heap_notify(slab);
+	}
+}
+
 static void free_foreign_entries(const struct heap *dead)
 {
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
-		const struct bin *bin = &dead->bins[class_index];
-		for (size_t i = 1; bin->entries != NULL && i <= bin->capacity; i++) {
-			struct span *slab;
-			ledger_byte *state = cached_block(bin->entries[i].block, &slab);
-			if (state == NULL)
-				continue;
-			uintptr_t owner = atomic_load_explicit(&slab->owner, memory_order_relaxed);
-			if (atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) == HEAP_DEAD)
-				continue;
-			ledger_give_up(state);
-			heap_notify(slab);
-		}
+		free_foreign(dead->bins[class_index].entries, dead->bins[class_index].capacity);
+		if (dead->stock != dead->magazines)
+			free_foreign(dead->counted.fronts[class_index], sample_front_max(class_index));
 	}
 }
 

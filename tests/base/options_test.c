@@ -478,6 +478,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: pressure=on (default)\n"
 	                    "quarry: thp=default (default)\n"
 	                    "quarry: guard=off (default)\n"
+	                    "quarry: sample=0 (default)\n"
 	                    "quarry: guard_align=16 (default)\n"
 	                    "quarry: guard_place=end (default)\n"
 	                    "quarry: guard_fill=64K (default)\n"
