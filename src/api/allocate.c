@@ -45,11 +45,6 @@ static COLD void *allocate_guarded(struct asked asked, unsigned class_index, con
 /* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
 static struct entry refill(unsigned class_index)
 {
-	if (UNLIKELY(sample_is_on())) {
-		struct entry entry = sample_take(class_index);
-		if (LIKELY(entry.block != NULL))
-			return entry;
-	}
 	purge_end_hold();
 	struct heap *heap = life_heap();
 	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
@@ -61,14 +56,19 @@ static struct entry refill(unsigned class_index)
 /* The magazine is empty. A function of its own, so that who finds a block in the magazine saves no registers. */
 static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t alignment, enum guard_kind kind, const void *caller)
 {
+	struct entry entry = { NULL, NULL };
+
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
-		void *block = allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind }, class_index,
-		                               caller);
+		entry = sample_take(class_index);
+		void *block = entry.block != NULL ? NULL
+		                                  : allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind },
+		                                                     class_index, caller);
 		if (block != NULL)
 			return block;
 	}
-	struct entry entry = refill(class_index);
+	if (LIKELY(entry.block == NULL))
+		entry = refill(class_index);
 	if (UNLIKELY(entry.block == NULL))
 		return allocate_failed();
 	ledger_set(entry.state, LEDGER_LIVE);
@@ -134,14 +134,19 @@ static void *zeroed_entry(struct entry entry, unsigned class_index, size_t size)
 
 static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, const void *caller)
 {
+	struct entry entry = { NULL, NULL };
+
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
-		void *block = allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, class_index,
-		                               caller);
+		entry = sample_take(class_index);
+		void *block = entry.block != NULL ? NULL
+		                                  : allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true },
+		                                                     class_index, caller);
 		if (block != NULL)
 			return block;
 	}
-	struct entry entry = refill(class_index);
+	if (LIKELY(entry.block == NULL))
+		entry = refill(class_index);
 	return entry.block != NULL ? zeroed_entry(entry, class_index, size) : allocate_failed();
 }
 

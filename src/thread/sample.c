@@ -8,9 +8,9 @@
 #include "space/meta.h"
 #include "thread/magazine.h"
 
-/* A batch costs a slow path, and takes a loop that frees what it allocates through so many blocks in place of one: 16 KiB
- * of them at most, a quarter of what a magazine may hold. */
-#define FRONT_MAX ((size_t)31)
+/* A batch costs a slow path, and takes a loop that frees what it allocates through so many blocks in place of one: 32 KiB
+ * of them at most, half of what a magazine may hold. */
+#define FRONT_MAX ((size_t)63)
 
 uint64_t sample_interval;
 
@@ -128,7 +128,7 @@ bool sample_turn(struct heap *heap, unsigned class_index)
 
 size_t sample_front_max(unsigned class_index)
 {
-	return max_size(min_size(size_classes[class_index].magazine_max / 4u, FRONT_MAX), 1);
+	return max_size(min_size(size_classes[class_index].magazine_max / 2u, FRONT_MAX), 1);
 }
 
 /* Its memory; NULL if there is none to be had. */
@@ -184,7 +184,7 @@ struct entry sample_take(unsigned class_index)
 {
 	struct heap *heap = heap_at(thread_heap_distance);
 
-	if (thread_heap_distance == 0)
+	if (thread_heap_distance == 0 || heap->stock == heap->magazines || heap->counted.left == 0 || heap->counted.due[class_index])
 		return (struct entry){ NULL, NULL };
 	struct magazine *stock = &heap->stock[class_index];
 	if (stock->top->block == NULL || sample_lacks(heap, class_index))

@@ -36,7 +36,8 @@ void sample_configure(uint64_t interval);
  * class_index CLASS_COUNT: a large block. Counts what sample_advance doesn't. */
 bool sample_turn(struct heap *heap, unsigned class_index);
 
-/* An entry of the thread's stock, while that is worth a batch; {NULL} otherwise: heap_take has to do it. */
+/* An entry of the thread's stock, while no sample is due and it is worth a batch; {NULL} otherwise: sample_turn and
+ * heap_take have to decide. */
 struct entry sample_take(unsigned class_index);
 
 /* ---- For heap.c, pool.c and fork.c ---- */
