@@ -11,7 +11,7 @@ static uint32_t stacks[STACKS];
 
 static int make_stacks(void **state UNUSED)
 {
-	if (!stack_configure(16, MIB))
+	if (!stack_configure(16, MIB, false))
 		return 1;
 	for (size_t i = 0; i < STACKS; i++) {
 		uintptr_t frames[2] = { 0x1000 + i * 64, 0x2000 };

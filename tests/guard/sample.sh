@@ -28,6 +28,7 @@ is "$(with sample=100 forks)" "" "children sample at the same rate, and other bl
 is "$(with sample=100 long_lived)" "" "blocks that stay don't keep others out"
 is "$(with sample=100,guard_with=protection sizes)" "" "the same by page protection"
 is "$(with sample=1 churn)" "" "every block"
+is "$(with sample=20 sandboxed)" "" "in a sandbox that kills for what is not on a short list"
 is "$(with sample=10,guard_with=checks churn)" "" "without guards"
 is "$(with sample=10,guard_quarantine=0 churn)" "" "without a quarantine"
 
