@@ -34,7 +34,7 @@ is "$(with sample=10,guard_quarantine=0 churn)" "" "without a quarantine"
 
 # ---- Mistakes
 
-for mistake in use_after_free:"use after free":139 overflow:"overflow":139 underwrite:"underflow: bytes in front of the block":134 \
+for mistake in use_after_free:"use after free":139 overflow:"overflow":139 underwrite:"bytes in front of the block":134 \
 	interior_free:"inside of a block":134; do
 	IFS=: read -r name words status <<<"$mistake"
 	like "$(with sample=100 "$name")" "quarry: .*$words.*allocated.*status $status" "$name is found within 2,000 rounds"
