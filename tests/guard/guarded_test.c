@@ -449,7 +449,7 @@ static char *blocks[MANY];
 static void spend_guards(void)
 {
 	struct slots_settings settings = { .bytes = GIB, .guards = SLOTS_GUARDS_PROTECTION, .guards_max = 100,
-		                           .quarantine_bytes = 64 * MIB };
+		                           .quarantine_bytes = 64 * MIB, .last_count = 1024 };
 	struct random random = { .state = 12345 };
 	size_t fenced = 0;
 
@@ -492,7 +492,7 @@ static void test_guards_are_spent(void **state UNUSED)
 static void reuse_guards(void)
 {
 	struct slots_settings settings = { .bytes = GIB, .guards = SLOTS_GUARDS_PROTECTION, .guards_max = 100,
-		                           .quarantine_bytes = GIB };
+		                           .quarantine_bytes = GIB, .last_count = 1024 };
 	size_t fenced = 0;
 
 	MUST(slots_init(&settings));
