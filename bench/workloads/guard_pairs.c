@@ -5,11 +5,11 @@
  * in turn, in functions with frame pointers or without (--pointers 0: then tables must be read to find the callers).
  * The time is the processor's for this process, so that neighbours on a busy machine count less.
  */
-#include "bench.h"
+#include "guard_kernel.h"
 
 enum { DEPTHS = 8, DEPTH_LEAST = 4 };
 
-static uint64_t live = 1000, operations = 100000, pointers = 1, bytes = 32;
+static uint64_t live = 1000, operations = 100000, pointers = 1, bytes = 32, kernel;
 static char **blocks;
 
 static uint64_t processor_ns(void)
@@ -21,8 +21,9 @@ static uint64_t processor_ns(void)
 
 static void replace(uint64_t at)
 {
-	free(blocks[at]);
-	blocks[at] = need(malloc(bytes));
+	if (blocks[at])
+		(kernel ? kernel_free : free)(blocks[at]);
+	blocks[at] = kernel ? kernel_malloc(bytes) : need(malloc(bytes));
 	blocks[at][0] = 1;
 	blocks[at][bytes - 1] = 1;
 }
@@ -52,6 +53,7 @@ int main(int argc, char **argv)
 		{ "operations", &operations, 1, UINT64_MAX >> 1, "pairs" },
 		{ "pointers", &pointers, 0, 1, "1: callers keep frame pointers" },
 		{ "bytes", &bytes, 1, 1 << 20, "of a block" },
+		{ "kernel", &kernel, 0, 1, "1: no allocator, only what the kernel must do" },
 	};
 	ARGUMENTS(argc, argv, rows);
 	blocks = table_new(live, sizeof(*blocks));

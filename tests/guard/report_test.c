@@ -372,7 +372,6 @@ static void write_two(void *argument)
 {
 	report(argument);
 	report(argument);
-	printf("%d", getpid());
 }
 
 static void test_file(void **state UNUSED)

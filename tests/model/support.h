@@ -43,18 +43,20 @@
 #define THREAD_SANITIZED 0
 #endif
 
-/* In the child of a fork of many threads: gcc's ThreadSanitizer refuses, and AddressSanitizer's own allocator, which
- * pthread_create uses, may have been locked by a thread that is gone. */
 #if defined(__SANITIZE_ADDRESS__)
-#define CHILD_MAY_START_THREADS 0
+#define ADDRESS_SANITIZED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define CHILD_MAY_START_THREADS 0
+#define ADDRESS_SANITIZED 1
 #endif
 #endif
-#ifndef CHILD_MAY_START_THREADS
-#define CHILD_MAY_START_THREADS (!THREAD_SANITIZED)
+#ifndef ADDRESS_SANITIZED
+#define ADDRESS_SANITIZED 0
 #endif
+
+/* In the child of a fork of many threads: gcc's ThreadSanitizer refuses, and AddressSanitizer's own allocator, which
+ * pthread_create uses, may have been locked by a thread that is gone. */
+#define CHILD_MAY_START_THREADS (!THREAD_SANITIZED && !ADDRESS_SANITIZED)
 
 /* How many times slower than usual everything is: sanitizers, valgrind. */
 static inline unsigned slowdown(void)

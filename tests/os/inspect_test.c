@@ -188,6 +188,11 @@ static const struct os_stopped *row_of(const struct os_stopped *rows, size_t row
 	return NULL;
 }
 
+static void *nothing(void *argument UNUSED)
+{
+	return NULL;
+}
+
 static void world(void **state UNUSED)
 {
 	static struct os_stopped rows[64];
@@ -196,8 +201,13 @@ static void world(void **state UNUSED)
 	uint64_t before[THREADS], blocked;
 	pthread_t threads[THREADS];
 
+	/* ThreadSanitizer starts its helper with the first. */
+	long helpers = THREAD_SANITIZED;
+	assert_int_equal(pthread_create(&threads[0], NULL, nothing, NULL), 0);
+	pthread_join(threads[0], NULL);
+	while (os_threads(listed, 64) != 1 + helpers)
+		sched_yield();
 	assert_int_equal(os_world_stop(rows, room, 64, &deaf), 0);
-	size_t helpers = (size_t)os_threads(listed, 64) - 1;    /* a sanitizer's */
 	assert_int_equal(deaf, helpers);
 	os_world_go();
 	for (size_t i = 0; i < THREADS; i++)
@@ -225,7 +235,7 @@ static void world(void **state UNUSED)
 			assert_int_equal(counters[i], before[i]);
 			assert_non_null(row);
 			uintptr_t self = (uintptr_t)threads[i];
-			assert_true(row->stack < self && self - row->stack < 64 * KIB);
+			assert_true(row->stack < self && self - row->stack < 8 * MIB);
 #ifdef __OPTIMIZE__
 			if (slowdown() == 1)
 				assert_true(holds(row, value_of(i)));
