@@ -131,6 +131,11 @@ static void assert_report(struct access access, const char *first, const char *s
 	assert_true(pc - (uintptr_t)act < 4096);
 }
 
+static void skip_where_accesses_show(void)
+{
+	skip_where(MEMCHECK_BUILD, "valgrind complains of the accesses itself");
+}
+
 static void assert_accesses(bool markers)
 {
 	if (!prepare(GUARDED_LIVE, markers)) {
@@ -150,11 +155,13 @@ static void assert_accesses(bool markers)
 
 static void test_markers(void **state UNUSED)
 {
+	skip_where_accesses_show();
 	assert_accesses(true);
 }
 
 static void test_protection(void **state UNUSED)
 {
+	skip_where_accesses_show();
 	assert_accesses(false);
 }
 
@@ -225,6 +232,7 @@ static void run_instruction(void *argument)
 
 static void test_access_bytes(void **state UNUSED)
 {
+	skip_where_accesses_show();
 	prepare(GUARDED_LIVE, false);
 	for (size_t i = 0; i < sizeof(instructions) / sizeof(instructions[0]); i++) {
 		if (instructions[i].avx && !__builtin_cpu_supports("avx2"))
@@ -488,6 +496,7 @@ static void test_others(void **state UNUSED)
 		{ run_bus, SIGBUS, NULL },
 	};
 
+	skip_where_accesses_show();
 	prepare(GUARDED_LIVE, false);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		int status = child_run(rows[i].run, NULL, said, sizeof(said));
@@ -518,6 +527,7 @@ static void run_probe(void *argument UNUSED)
 
 static void test_probe(void **state UNUSED)
 {
+	skip_where_accesses_show();
 #if defined(__x86_64__) || defined(__aarch64__)
 	prepare(GUARDED_LIVE, false);
 	ASSERT_EXITED(child_run(run_probe, NULL, said, sizeof(said)));

@@ -590,12 +590,10 @@ static void lock_memory(void)
 
 static void test_locked_memory(void **state UNUSED)
 {
-#if THREAD_SANITIZED || ADDRESS_SANITIZED
-	print_message("# skipped: all of a sanitizer's memory can't be locked\n");
-	skip();
-#endif
 	struct body body = { "guard_quarantine=1M", lock_memory };
 	char said[4096];
+
+	skip_where(THREAD_SANITIZED || ADDRESS_SANITIZED, "all of a sanitizer's memory can't be locked");
 	int status = child_run(body_run, &body, said, sizeof(said));
 
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {

@@ -12,10 +12,10 @@ cd "$scratch" || bail "no scratch directory"
 
 for options in "" ,guard_align=1 ,guard_place=before ,guard_place=random ,guard_with=protection ,guard_with=checks \
                ,guard_quarantine=1M ,guard_every=3 ,guard_sizes=100-5000; do
-	is "$(QUARRY_OPTIONS="guard=on$options" LD_PRELOAD="$QUARRY_SO" timeout 300 ./fuzz 1 12000 2>&1)" good \
+	is "$(QUARRY_OPTIONS="guard=on$options" LD_PRELOAD="$QUARRY_SO" timeout 300 ./fuzz 1 5000 2>&1)" good \
 	   "random calls${options:+ (${options#,})}"
 done
-is "$(QUARRY_OPTIONS="guard=on" LD_PRELOAD="$QUARRY_SO" timeout 300 ./fuzz 2 6000 4 2>&1)" good "random calls in four threads"
+is "$(QUARRY_OPTIONS="guard=on" LD_PRELOAD="$QUARRY_SO" timeout 300 ./fuzz 2 3000 4 2>&1)" good "random calls in four threads"
 
 # same NAME COMMAND...: standard output, standard error and status, without guard mode and with it. Pools are off, as
 # `quarry run --guard` has it.

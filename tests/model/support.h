@@ -19,6 +19,7 @@
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "base/memcheck.h"
 #include "space/span.h"
 
 /* Ends the process unless it holds: for threads, children, and inside of callbacks. */
@@ -57,6 +58,15 @@
 /* In the child of a fork of many threads: gcc's ThreadSanitizer refuses, and AddressSanitizer's own allocator, which
  * pthread_create uses, may have been locked by a thread that is gone. */
 #define CHILD_MAY_START_THREADS (!THREAD_SANITIZED && !ADDRESS_SANITIZED)
+
+/* A test that can't be made under a tool; `why` says what of the tool is in the way. */
+static inline void skip_where(bool condition, const char *why)
+{
+	if (!condition)
+		return;
+	print_message("# skipped: %s\n", why);
+	skip();
+}
 
 /* How many times slower than usual everything is: sanitizers, valgrind. */
 static inline unsigned slowdown(void)

@@ -36,10 +36,8 @@ static const char *child_with(const char *options, void (*run)(void))
 {
 	static char said[65536];
 
-	if (ADDRESS_SANITIZED || THREAD_SANITIZED) {
-		print_message("# skipped: a sanitizer's own memory takes minutes to search\n");
-		skip();
-	}
+	skip_where(ADDRESS_SANITIZED || THREAD_SANITIZED, "a sanitizer's own memory takes minutes to search");
+	skip_where(MEMCHECK_BUILD, "copies of the pointers are in valgrind's own memory");
 	guard_options = options;
 	int status = child_run(in_guard_mode, (void *)(uintptr_t)run, said, sizeof(said));
 

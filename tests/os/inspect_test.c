@@ -56,6 +56,7 @@ static void mappings(void **state UNUSED)
 	char *none = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t count = 0;
 
+	skip_where(MEMCHECK_BUILD, "valgrind has the main thread's stack elsewhere");
 	assert_true(mapping_of(&here).is_main_stack);
 	assert_false(mapping_of(&page).is_main_stack);
 	assert_true(mapping_of(&page).readable);
@@ -201,6 +202,7 @@ static void world(void **state UNUSED)
 	uint64_t before[THREADS], blocked;
 	pthread_t threads[THREADS];
 
+	skip_where(MEMCHECK_BUILD, "threads take signals only between valgrind's pieces of code");
 	/* ThreadSanitizer starts its helper with the first. */
 	long helpers = THREAD_SANITIZED;
 	assert_int_equal(pthread_create(&threads[0], NULL, nothing, NULL), 0);

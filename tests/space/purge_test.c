@@ -569,10 +569,7 @@ static void test_uncommits_by_itself(void **state UNUSED)
 /* Its own mappings and limits are beside the program's. */
 static void skip_under_valgrind(void)
 {
-	if (!MEMCHECK_BUILD)
-		return;
-	print_message("# skipped: valgrind's own mappings and limits are in the way\n");
-	skip();
+	skip_where(MEMCHECK_BUILD, "valgrind's own mappings and limits are in the way");
 }
 
 enum { RUNS = 100, RUNS_MAX = 16, RUNS_MAX_LIMITED = 64 };
