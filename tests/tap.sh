@@ -22,6 +22,8 @@ set -u
 : "${QUARRY_BUILD:=$PWD}"
 : "${QUARRY_SO:=$QUARRY_BUILD/.libs/libquarry.so}"
 : "${CC:=cc}" "${CXX:=c++}" "${NM:=nm}" "${READELF:=readelf}" "${MAKE:=make}"
+# Whoever runs the tests may have a file of options.
+export QUARRY_CONFIG=
 export QUARRY_SOURCE QUARRY_BUILD QUARRY_SO CC CXX NM READELF MAKE
 
 tap_count=0

@@ -3,13 +3,14 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "base/options.h"
+#include "base/config.h"
 #include "tools/allocators.h"
 #include "tools/command.h"
 #include "tools/preload.h"
@@ -42,10 +43,10 @@ static int proc_complain(const char *path, int error)
 	return -1;
 }
 
-/* All of the file, with a 0 behind it; NULL and errno if it can't be read. */
-static char *proc_read(const struct process *process, const char *name, size_t *length)
+/* All of the file, of a larger one more than `most` bytes, with a 0 behind it; NULL and errno if it can't be read. `path` is
+ * freed. */
+static char *read_whole(char *path, size_t most, size_t *length)
 {
-	char *path = proc_path(process, name);
 	FILE *file = fopen(path, "re");
 	char *bytes = NULL;
 	size_t capacity = 0, count;
@@ -59,10 +60,15 @@ static char *proc_read(const struct process *process, const char *name, size_t *
 		bytes = resize_array(bytes, capacity, 1);
 		count = fread(bytes + *length, 1, capacity - 1 - *length, file);
 		*length += count;
-	} while (count > 0);
+	} while (count > 0 && *length <= most);
 	bytes[*length] = 0;
 	fclose(file);
 	return bytes;
+}
+
+static char *proc_read(const struct process *process, const char *name, size_t *length)
+{
+	return read_whole(proc_path(process, name), SIZE_MAX, length);
 }
 
 static int program_read(struct process *process)
@@ -290,7 +296,42 @@ static void lines_remark(struct diagnosis *diagnosis, char *text, const char *pr
 	}
 }
 
-/* What the library has read at the start of the process: the same strings through the same parser. */
+/* As the process would find it. */
+static void config_add(struct options *options, const struct config_file *file, const struct process *process,
+                       struct text *text)
+{
+	bool absolute = file->path[0] == '/';
+	size_t length;
+	char *content = read_whole(format_text("/proc/%ld/%s/%s", process->pid, absolute ? "root" : "cwd", file->path),
+	                           CONFIG_BYTES_MAX, &length);
+
+	if (content == NULL)
+		config_unread(file, errno, text);
+	else if (length > CONFIG_BYTES_MAX)
+		config_unread(file, EFBIG, text);
+	else
+		config_parse(options, content, length, process->program, file, text);
+	free(content);
+}
+
+static void configs_add(struct options *options, const struct process *process, struct text *text)
+{
+	char path[PATH_MAX];
+	struct config_file files[2];
+	const struct config_environment environment = {
+		.secure = process->secure,
+		.named = environment_value(process, "QUARRY_CONFIG"),
+		.configuration = environment_value(process, "XDG_CONFIG_HOME"),
+		.home = environment_value(process, "HOME"),
+	};
+	size_t count = config_files(&environment, files, path, sizeof(path));
+
+	for (size_t i = 0; i < count; i++)
+		config_add(options, &files[i], process, text);
+}
+
+/* What the library has read at the start of the process: the same strings, and what the same files say now, through the
+ * same parser. */
 static void options_remark(struct diagnosis *diagnosis, const struct process *process)
 {
 	const struct object *program = program_object(process);
@@ -301,6 +342,7 @@ static void options_remark(struct diagnosis *diagnosis, const struct process *pr
 	options_reset(&options);
 	if (program != NULL)
 		options_parse(&options, elf_exported_text(&program->elf, "quarry_options"), OPTION_FROM_PROGRAM, &text);
+	configs_add(&options, process, &text);
 	if (!process->secure)
 		options_parse(&options, environment_value(process, "QUARRY_OPTIONS"), OPTION_FROM_ENVIRONMENT, &text);
 	options_confirm_text(&options, &text);

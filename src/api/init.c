@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "base/bits.h"
+#include "base/config.h"
 #include "base/lock.h"
 #include "base/text.h"
 #include "block/sweep.h"
@@ -30,12 +31,45 @@ _Atomic bool init_done;
 
 static struct lock init_lock = LOCK_INIT(LOCK_RANK_INIT);
 
+/* The longest path that is looked at. */
+#define PATH_BYTES 4096
+
+/* Only touched where there is such a file. */
+static char config_text[CONFIG_BYTES_MAX];
+
+static void config_read(struct options *options, const struct config_file *file, struct text *complaints)
+{
+	long length = os_file_content(file->path, config_text, sizeof(config_text));
+
+	if (length < 0)
+		config_unread(file, (int)-length, complaints);
+	else
+		config_parse(options, config_text, (size_t)length, os_program_path(), file, complaints);
+}
+
+static void configs_read(struct options *options, bool secure, struct text *complaints)
+{
+	char path[PATH_BYTES];
+	struct config_file files[2];
+	const struct config_environment environment = {
+		.secure = secure,
+		.named = os_environment("QUARRY_CONFIG"),
+		.configuration = os_environment("XDG_CONFIG_HOME"),
+		.home = os_environment("HOME"),
+	};
+	size_t count = config_files(&environment, files, path, sizeof(path));
+
+	for (size_t i = 0; i < count; i++)
+		config_read(options, &files[i], complaints);
+}
+
 /* Tells why, where the program can still see it. */
 static void options_read(struct options *options)
 {
 	char buffer[MESSAGE_BYTES];
 	struct text text = text_over(buffer, sizeof(buffer));
-	const char *environment = os_is_secure() ? NULL : os_environment("QUARRY_OPTIONS");
+	bool secure = os_is_secure();
+	const char *environment = secure ? NULL : os_environment("QUARRY_OPTIONS");
 
 	/* Weak, so the address is NULL in most programs; compilers take an array's address for never NULL. */
 	const char *program = quarry_options;
@@ -44,6 +78,7 @@ static void options_read(struct options *options)
 	options_reset(options);
 	if (program != NULL)
 		options_parse(options, program, OPTION_FROM_PROGRAM, &text);
+	configs_read(options, secure, &text);
 	if (environment != NULL)
 		options_parse(options, environment, OPTION_FROM_ENVIRONMENT, &text);
 	if (options->help)

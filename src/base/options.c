@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/slice.h"
+
 /* What a complaint repeats of an item, at most: the rest becomes "...". */
 #define QUOTED_BYTES_MAX 64
 
@@ -36,34 +38,6 @@ _Static_assert(sizeof(struct options) <= UINT16_MAX, "a row's offset fits");
 /* Each is 1024 times the one before; the first is 1024 bytes. */
 static const char size_suffixes[] = "KMGT";
 #define SIZE_SUFFIX_COUNT (sizeof(size_suffixes) - 1)
-
-/* A part of a string that ends without a 0. */
-struct slice {
-	const char *bytes;
-	size_t length;
-};
-
-static struct slice slice_of(const char *string)
-{
-	return (struct slice){ string, strlen(string) };
-}
-
-static bool slice_is(struct slice slice, const char *string)
-{
-	return slice.length == strlen(string) && memcmp(slice.bytes, string, slice.length) == 0;
-}
-
-/* Cuts off and returns what stands before the first `separator`; the whole if there is none. */
-static struct slice slice_cut(struct slice *rest, char separator)
-{
-	const char *end = memchr(rest->bytes, separator, rest->length);
-	struct slice head = { rest->bytes, end == NULL ? rest->length : (size_t)(end - rest->bytes) };
-	size_t gone = end == NULL ? head.length : head.length + 1;
-
-	rest->bytes += gone;
-	rest->length -= gone;
-	return head;
-}
 
 /* ---- Values. Each reader returns NULL, or in words what is wrong; then it has stored nothing. ---- */
 
@@ -188,9 +162,12 @@ static const char *value_read(struct options *options, const struct option_row *
 
 static const char *source_name(unsigned source)
 {
-	static const char names[][16] = {
+	static const char names[][20] = {
 		[OPTION_FROM_DEFAULT] = "default",
 		[OPTION_FROM_PROGRAM] = "quarry_options",
+		[OPTION_FROM_SYSTEM_FILE] = "/etc/quarry.conf",
+		[OPTION_FROM_USER_FILE] = "quarry.conf",
+		[OPTION_FROM_NAMED_FILE] = "QUARRY_CONFIG",
 		[OPTION_FROM_ENVIRONMENT] = "QUARRY_OPTIONS",
 	};
 
@@ -230,13 +207,21 @@ static void quoted_text(struct slice item, struct text *text)
 		text_string(text, "...");
 }
 
-/* `row` is NULL if there is no such option. */
-static void complain(struct text *text, enum option_source source, struct slice item, const char *fault,
-                     const struct option_row *row)
+static void complaint_begin(struct text *text, const struct option_place *place, struct slice item, const char *fault)
 {
-	text_format(text, "quarry: %s: ", source_name(source));
+	text_format(text, "quarry: %s:", place->file != NULL ? place->file : source_name(place->source));
+	if (place->file != NULL)
+		text_format(text, "%u:", (uint64_t)place->line);
+	text_char(text, ' ');
 	quoted_text(item, text);
 	text_format(text, ": %s; allowed: ", fault);
+}
+
+/* `row` is NULL if there is no such option. */
+static void complain(struct text *text, const struct option_place *place, struct slice item, const char *fault,
+                     const struct option_row *row)
+{
+	complaint_begin(text, place, item, fault);
 	if (row != NULL)
 		allowed_text(row, text);
 	for (size_t i = 0; row == NULL && i < ROW_COUNT; i++)
@@ -271,40 +256,60 @@ static const struct option_row *row_find(struct slice key)
 	return NULL;
 }
 
-/* One "key=value" or "flag"; false if it was complained about. */
-static bool item_read(struct options *options, struct slice item, enum option_source source, struct text *complaints)
+/* One "key=value" or "flag"; false if it was complained about. In files blanks may stand around each part. */
+static bool item_read(struct options *options, struct slice item, const struct option_place *place, struct text *complaints)
 {
 	struct slice value = item;
 	struct slice key = slice_cut(&value, '=');
+	bool has_value = key.length < item.length;
+
+	if (place->file != NULL) {
+		key = slice_trim(key);
+		value = slice_trim(value);
+	}
 	const struct option_row *row = row_find(key);
 	const char *fault = "no such option";
-
-	if (row != NULL && key.length < item.length)
+	if (row != NULL && has_value)
 		fault = value_read(options, row, value);
 	else if (row != NULL && row->type == OPTION_TYPE_FLAG)
 		fault = value_read(options, row, slice_of("on"));
 	else if (row != NULL)
 		fault = "needs a value";
 	if (fault != NULL) {
-		complain(complaints, source, item, fault, row);
+		complain(complaints, place, item, fault, row);
 		return false;
 	}
-	options->source[row - rows] = (uint8_t)source;
+	options->source[row - rows] = (uint8_t)place->source;
 	return true;
+}
+
+unsigned options_parse_at(struct options *options, const char *bytes, size_t length, const struct option_place *place,
+                          struct text *complaints)
+{
+	unsigned count = 0;
+
+	for (struct slice rest = { bytes, length }; rest.length > 0;) {
+		struct slice item = slice_cut(&rest, ',');
+		if (place->file != NULL)
+			item = slice_trim(item);
+		if (item.length > 0 && !item_read(options, item, place, complaints))
+			count++;
+	}
+	return count;
 }
 
 unsigned options_parse(struct options *options, const char *string, enum option_source source, struct text *complaints)
 {
-	unsigned count = 0;
-
 	if (string == NULL)
 		return 0;
-	for (struct slice rest = slice_of(string); rest.length > 0;) {
-		struct slice item = slice_cut(&rest, ',');
-		if (item.length > 0 && !item_read(options, item, source, complaints))
-			count++;
-	}
-	return count;
+	return options_parse_at(options, string, strlen(string), &(struct option_place){ .source = source }, complaints);
+}
+
+void options_complain(const struct option_place *place, const char *bytes, size_t length, const char *fault,
+                      const char *allowed, struct text *complaints)
+{
+	complaint_begin(complaints, place, (struct slice){ bytes, length }, fault);
+	text_format(complaints, "%s\n", allowed);
 }
 
 static void choice_text(const char *choices, unsigned choice, struct text *text)

@@ -15,11 +15,18 @@ enum option_guard_place { OPTION_guard_place_end, OPTION_guard_place_before, OPT
 enum option_guard_leaks { OPTION_guard_leaks_off, OPTION_guard_leaks_on, OPTION_guard_leaks_possibly };
 enum option_guard_with { OPTION_guard_with_auto, OPTION_guard_with_protection, OPTION_guard_with_checks };
 
-/* Where a value came from, in rising precedence. */
 enum option_report_format { OPTION_report_format_text, OPTION_report_format_json };
 enum option_on_error { OPTION_on_error_abort, OPTION_on_error_warn };
 
-enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_PROGRAM, OPTION_FROM_ENVIRONMENT };
+/* Where a value came from, in rising precedence; the files are config.h's, the last two in place of each other. */
+enum option_source {
+	OPTION_FROM_DEFAULT,
+	OPTION_FROM_PROGRAM,
+	OPTION_FROM_SYSTEM_FILE,
+	OPTION_FROM_USER_FILE,
+	OPTION_FROM_NAMED_FILE,
+	OPTION_FROM_ENVIRONMENT,
+};
 
 /* The longest value of a string option, with its 0. */
 #define OPTION_STRING_BYTES 256
@@ -80,6 +87,21 @@ void options_reset(struct options *options);
  * (naming source, key, value and range) and leaves the option as it was; the rest is still read. Flags may stand alone ("stats" is "stats=on").
  * Empty items are skipped. Returns the number of complaints. */
 unsigned options_parse(struct options *options, const char *string, enum option_source source, struct text *complaints);
+
+/* Where a string stands, for complaints. */
+struct option_place {
+	enum option_source source;
+	const char *file;            /* NULL: no file */
+	unsigned line;
+};
+
+/* As options_parse; from a file blanks around keys and values are skipped. */
+unsigned options_parse_at(struct options *options, const char *bytes, size_t length, const struct option_place *place,
+                          struct text *complaints);
+
+/* A complaint like those, for what is no option. */
+void options_complain(const struct option_place *place, const char *bytes, size_t length, const char *fault,
+                      const char *allowed, struct text *complaints);
 
 /* "off", "mask", "1000", "64M" ...: the current value of a row in words that the parser reads back. */
 void options_value_text(const struct options *options, const struct option_row *row, struct text *text);

@@ -1,4 +1,5 @@
-/* Files of the kernel's that stay open: see os.h. */
+/* Files: see os.h. */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <sys/resource.h>
@@ -98,4 +99,34 @@ void os_file_close(struct os_file *file)
 	if (file->number != 0)
 		close_if(file->number, file);
 	file->number = 0;
+}
+
+static long read_all(long number, char *buffer, size_t capacity)
+{
+	size_t length = 0;
+	char more;
+
+	for (;;) {
+		bool full = length == capacity;
+		long got = SYSCALL3(SYS_read, number, full ? &more : buffer + length, full ? 1 : capacity - length);
+		if (got == -EINTR)
+			continue;
+		if (got <= 0)
+			return syscall_failed(got) ? got : (long)length;
+		if (full)
+			return -EFBIG;
+		length += (size_t)got;
+	}
+}
+
+long os_file_content(const char *path, void *buffer, size_t capacity)
+{
+	/* O_NONBLOCK: a pipe without a writer must not stop the program. */
+	long number = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+
+	if (syscall_failed(number))
+		return number;
+	long length = read_all(number, buffer, capacity);
+	SYSCALL1(SYS_close, number);
+	return length;
 }

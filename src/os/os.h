@@ -103,6 +103,9 @@ long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uin
 /* Closes it, if the number still is that file's. From then on it is none. */
 void os_file_close(struct os_file *file);
 
+/* The whole of a file, which is closed again; how many bytes, or a negative errno: EFBIG if there are more. */
+long os_file_content(const char *path, void *buffer, size_t capacity);
+
 /* ---- thread.c ---- */
 
 int os_process_id(void);
