@@ -217,7 +217,8 @@ static void json_report_print(const char *line, FILE *output)
 			const char *digits = json_end(path) + sizeof(offset_member) - 1;
 			uint64_t offset = strtoull(digits, NULL, 16);
 
-			end = json_end(digits) + 1;
+			end = json_end(digits);
+			end += *end == '"';
 			fwrite(at, 1, (size_t)(end - at), output);
 			json_sources(line, name, offset - !exact, output);
 			free(name);

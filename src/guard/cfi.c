@@ -103,10 +103,11 @@ static uintptr_t pointer_read(struct cursor *cursor, unsigned encoding, uintptr_
 
 /* ---- The table of functions: sorted pairs of (first instruction, description), relative to the table ---- */
 
+/* Aligned as its producer liked. */
 struct function {
 	int32_t start;
 	int32_t description;
-};
+} __attribute__((packed));
 
 enum { TABLE_VERSION = 1, TABLE_SORTED = 0x3b };
 
@@ -301,9 +302,15 @@ static void state_recall(struct machine *machine, struct cursor *cursor)
 		machine->now = machine->remembered[--machine->remembered_count];
 }
 
+/* What is nonsense wraps, as any other nonsense. */
+static int64_t scaled(const struct machine *machine, int64_t units)
+{
+	return (int64_t)((uint64_t)units * (uint64_t)machine->common->data_unit);
+}
+
 static void saved_set(struct machine *machine, uint64_t number, int64_t units)
 {
-	place_set(machine, number, (struct cfi_place){ CFI_SAVED, units * machine->common->data_unit, NULL });
+	place_set(machine, number, (struct cfi_place){ CFI_SAVED, scaled(machine, units), NULL });
 }
 
 /* Opcodes, the DWARF standard's section 6.4.2 and GNU's additions. Those with two high bits set carry an operand. */
@@ -333,7 +340,7 @@ static void cfa_step(struct machine *machine, struct cursor *cursor, unsigned co
 		break;
 	case OP_DEF_CFA_SIGNED:
 		number = unsigned_read(cursor);
-		cfa_set(machine, number, signed_read(cursor) * machine->common->data_unit);
+		cfa_set(machine, number, scaled(machine, signed_read(cursor)));
 		break;
 	case OP_DEF_CFA_REGISTER:
 		cfa_set(machine, unsigned_read(cursor), machine->now.cfa_offset);
@@ -342,7 +349,7 @@ static void cfa_step(struct machine *machine, struct cursor *cursor, unsigned co
 		cfa_set(machine, machine->now.cfa_register, (int64_t)unsigned_read(cursor));
 		break;
 	case OP_DEF_CFA_OFFSET_SIGNED:
-		cfa_set(machine, machine->now.cfa_register, signed_read(cursor) * machine->common->data_unit);
+		cfa_set(machine, machine->now.cfa_register, scaled(machine, signed_read(cursor)));
 		break;
 	case OP_DEF_CFA_EXPRESSION:
 		machine->now.cfa_expression = expression_skip(cursor);
@@ -364,7 +371,7 @@ static void register_step(struct machine *machine, struct cursor *cursor, unsign
 		saved_set(machine, number, signed_read(cursor));
 		break;
 	case OP_NEGATIVE_OFFSET:
-		saved_set(machine, number, -(int64_t)unsigned_read(cursor));
+		saved_set(machine, number, (int64_t)-unsigned_read(cursor));
 		break;
 	case OP_RESTORE_EXTENDED:
 		place_restore(machine, number);
@@ -457,7 +464,7 @@ bool cfi_find(const struct os_object *object, uintptr_t address, struct cfi_fram
 	struct cursor cursor = entry_open(object, description);
 	const uint8_t *here = cursor.at;
 	uint64_t back = fixed_read(&cursor, 4);
-	if (cursor.bad || back == 0 || !common_read(object, here - back, &common))
+	if (cursor.bad || back == 0 || !common_read(object, (const void *)((uintptr_t)here - back), &common))
 		return false;
 	uintptr_t table = (uintptr_t)object->unwind_table;
 	uintptr_t start = pointer_read(&cursor, common.encoding, table);
