@@ -116,10 +116,12 @@ static inline bool notification_is_set(const struct span *slab)
 	return atomic_load_explicit(&slab->notified, memory_order_seq_cst) == epoch_now();
 }
 
-/* By who has taken the slab off a stack, before it counts. */
+/* By who has taken the slab off a stack and read what is linked behind it (release), before it counts. The fence, because
+ * no store keeps the relaxed loads of a count behind it: on ARM not even an exchange that is sequentially consistent. */
 static inline void notification_clear(struct span *slab)
 {
-	atomic_exchange_explicit(&slab->notified, 0, memory_order_seq_cst);
+	atomic_store_explicit(&slab->notified, 0, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
 }
 
 #endif

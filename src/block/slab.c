@@ -200,7 +200,8 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		slab->magazine = (uintptr_t)magazine;
 		slab->kind = SPAN_SLAB;
 		/* notified and next_notified stay: the header may still be linked on a stack of notifications. */
-		atomic_store_explicit(&slab->owner, owner, memory_order_release);
+		/* Sequentially consistent: see heap_forward_orphans. */
+		atomic_store_explicit(&slab->owner, owner, memory_order_seq_cst);
 		atomic_store_explicit(&slab->multiplier, size_class->multiplier, memory_order_release);
 		page_map_set(range.start, range.units, slab);
 	}

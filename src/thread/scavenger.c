@@ -48,7 +48,8 @@ static void set(uint32_t state)
 
 static bool change(uint32_t from, uint32_t to)
 {
-	return atomic_compare_exchange_strong_explicit(&sweep_sleeper, &from, to, memory_order_seq_cst, memory_order_relaxed);
+	/* One that fails, too: what it saw decides whether a scavenger is started. */
+	return atomic_compare_exchange_strong_explicit(&sweep_sleeper, &from, to, memory_order_seq_cst, memory_order_seq_cst);
 }
 
 /* False if there is none, or it is about to end. */
@@ -81,7 +82,9 @@ static bool sleep_until_needed(void)
 		return false;
 	if (!change(SLEEPER_AWAKE, SLEEPER_ASLEEP))
 		return true;
-	/* A slow path that passed by since the last look saw nobody asleep. */
+	/* A slow path that passed by since the last look saw nobody asleep. It has no fence between its count and that look:
+	 * on a weakly ordered machine the count may come here a moment later. */
+	os_futex_wait_ms(&sweep_sleeper, SLEEPER_ASLEEP, LOOK_MS_MIN);
 	if (sweep_is_needed() || stands_alone())
 		change(SLEEPER_ASLEEP, SLEEPER_AWAKE);
 	pressure_rest();
