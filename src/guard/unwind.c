@@ -229,11 +229,15 @@ static bool frame_end_is_sound(const struct unwind *unwind, uintptr_t frame_end)
 	       IS_ALIGNED(frame_end, sizeof(uintptr_t));
 }
 
+/* Without the signature that pointer authentication puts into the upper bits. How many those are depends on how long the
+ * kernel's addresses are: the processor knows. It does nothing where it has no such signatures (xpaclri). */
 static uintptr_t return_address(uintptr_t word)
 {
 #if defined(__aarch64__)
-	/* Without the signature that pointer authentication puts into the upper bits. */
-	return word & (((uintptr_t)1 << ADDRESS_BITS) - 1);
+	register uintptr_t link __asm__("x30") = word;
+
+	__asm__("hint #7" : "+r"(link));
+	return link;
 #else
 	return word;
 #endif
@@ -419,7 +423,7 @@ static bool is_trampoline(uintptr_t pc)
 {
 	uintptr_t words[2];
 
-	return unwind_read(pc, &words[0]) && unwind_read(pc + sizeof(words[0]), &words[1]) &&
+	return sizeof(trampoline) > 1 && unwind_read(pc, &words[0]) && unwind_read(pc + sizeof(words[0]), &words[1]) &&
 	       memcmp(words, trampoline, sizeof(trampoline)) == 0;
 }
 
@@ -521,25 +525,32 @@ struct unwind unwind_from_frame(const void *frame)
 
 	return (struct unwind){ .pc = record[1], .stack = stack, .frame = record[0], .end = end_from(stack) };
 }
-#else
-/* The frame record doesn't tell the caller's stack pointer: from here up to it. */
+#elif defined(__aarch64__)
+/* The frame record doesn't tell the caller's stack pointer: from here up to it. All that a step wants is read by
+ * instructions of one place, behind which pc is: what the tables say of it holds for what was read. A label's address would
+ * not do, compilers move it. */
 NOINLINE struct unwind unwind_from_frame(const void *frame)
 {
-	uintptr_t stack;
+	struct unwind unwind = { 0 };
 
-#if defined(__aarch64__)
-	__asm__ volatile("mov %0, sp" : "=r"(stack));
-#else
-	stack = (uintptr_t)__builtin_frame_address(0);
-#endif
-	struct unwind unwind = { .stack = stack, .frame = (uintptr_t)__builtin_frame_address(0), .end = end_from(stack) };
-here:
-	unwind.pc = (uintptr_t)&&here;
+	__asm__ volatile("adr %0, 1f\n\t"
+	                 "mov %1, x29\n\t"
+	                 "mov %2, x30\n\t"
+	                 "mov %3, sp\n"
+	                 "1:"
+	                 : "=&r"(unwind.pc), "=&r"(unwind.frame), "=&r"(unwind.back), "=&r"(unwind.stack));
+	unwind.end = end_from(unwind.stack);
 	while (unwind.stack <= (uintptr_t)frame && unwind_step(&unwind))
 		;
 	if (unwind.stack <= (uintptr_t)frame)
 		unwind.pc = 0;
 	return unwind;
+}
+#else
+/* Stacks are not known. */
+struct unwind unwind_from_frame(const void *frame UNUSED)
+{
+	return (struct unwind){ 0 };
 }
 #endif
 

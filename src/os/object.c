@@ -5,6 +5,7 @@
 #include <link.h>
 #include <sys/auxv.h>
 
+#include "base/bits.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -24,6 +25,20 @@ struct search {
 	struct os_object *object;
 };
 
+static bool holds(const struct os_object *object, const void *address)
+{
+	return (uintptr_t)address >= object->start && (uintptr_t)address < object->end;
+}
+
+static void piece_add(struct os_object *object, uintptr_t start, size_t bytes)
+{
+	uintptr_t end = start + bytes;
+
+	start = ROUND_DOWN(start, os_kernel_page_bytes());
+	object->start = start < object->start ? start : object->start;
+	object->end = end > object->end ? end : object->end;
+}
+
 /* dl_iterate_phdr's callback: 1 ends the search. */
 static int object_compare(struct dl_phdr_info *info, size_t bytes UNUSED, void *context)
 {
@@ -36,19 +51,31 @@ static int object_compare(struct dl_phdr_info *info, size_t bytes UNUSED, void *
 		uintptr_t start = info->dlpi_addr + header->p_vaddr;
 
 		if (header->p_type == PT_LOAD) {
-			object.start = start < object.start ? start : object.start;
-			object.end = start + header->p_memsz > object.end ? start + header->p_memsz : object.end;
+			piece_add(&object, start, header->p_memsz);
 		} else if (header->p_type == PT_GNU_EH_FRAME) {
 			object.unwind_table = (const void *)start;
 		} else if (header->p_type == PT_DYNAMIC) {
 			object.dynamic = (const void *)start;
 		}
 	}
-	object.start &= ~(os_page_bytes() - 1);
-	if (search->address < object.start || search->address >= object.end)
+	if (!holds(&object, (const void *)search->address))
 		return 0;
 	*search->object = object;
 	return 1;
+}
+
+/* The kernel leaves gaps between the program's pieces where their alignment is more than a page, and glibc then tells the one
+ * that holds the address. The program's headers tell all. */
+static void widen_to_program(struct os_object *object)
+{
+	const ElfW(Phdr) *headers = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+	struct os_object whole = *object;
+
+	for (size_t i = 0; headers != NULL && i < getauxval(AT_PHNUM); i++)
+		if (headers[i].p_type == PT_LOAD)
+			piece_add(&whole, object->bias + headers[i].p_vaddr, headers[i].p_memsz);
+	if (holds(&whole, object->unwind_table))
+		*object = whole;
 }
 
 static bool object_found(const void *address, struct os_object *object)
@@ -69,6 +96,8 @@ static bool object_found(const void *address, struct os_object *object)
 		object->dynamic = found.link_map->l_ld;
 		object->name = found.link_map->l_name != NULL ? found.link_map->l_name : "";
 	}
+	if (object->unwind_table != NULL && !holds(object, object->unwind_table))
+		widen_to_program(object);
 	return true;
 }
 
@@ -102,8 +131,7 @@ bool os_is_same_object(const void *one, const void *other)
 {
 	struct os_object object;
 
-	return find_object != NULL && object_found(one, &object) && (uintptr_t)other >= object.start &&
-	       (uintptr_t)other < object.end;
+	return find_object != NULL && object_found(one, &object) && holds(&object, other);
 }
 
 const char *os_program_path(void)
