@@ -9,7 +9,7 @@
 #include "base/options.h"
 
 /* The largest page of the architecture: what is sealed must not share a page with anything else. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(QUARRY_PAGE_BYTES)
 #define SEAL_ALIGNMENT 4096
 #else
 #define SEAL_ALIGNMENT 65536

@@ -264,7 +264,7 @@ static void range_look(uintptr_t from, uintptr_t to)
 		size_t wanted = min_size(to - from, CHUNK_BYTES);
 		size_t got = os_copy(search.chunk, from, wanted);
 		words_look(search.chunk, got / sizeof(uintptr_t));
-		from = got == wanted ? from + got : ROUND_DOWN(from + got, os_page_bytes()) + os_page_bytes();
+		from = got == wanted ? from + got : ROUND_DOWN(from + got, os_kernel_page_bytes()) + os_kernel_page_bytes();
 	}
 }
 
@@ -284,7 +284,7 @@ static void pending_look(void)
 
 static size_t pages_own(const struct os_mapping *mapping, uintptr_t at, unsigned char *own, size_t most)
 {
-	size_t page_bytes = os_page_bytes();
+	size_t page_bytes = os_kernel_page_bytes();
 	size_t pages = min_size((mapping->end - at + page_bytes - 1) / page_bytes, most);
 
 	if (mapping->shared)
@@ -296,7 +296,7 @@ static size_t pages_own(const struct os_mapping *mapping, uintptr_t at, unsigned
 static void pages_look(const struct os_mapping *mapping, uintptr_t from)
 {
 	unsigned char own[256];
-	size_t page_bytes = os_page_bytes();
+	size_t page_bytes = os_kernel_page_bytes();
 	uintptr_t at = ROUND_DOWN(from, page_bytes);
 
 	while (at < mapping->end && search.error == 0) {

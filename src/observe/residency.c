@@ -47,7 +47,7 @@ static void ask(struct look *look, uintptr_t from, uintptr_t to, unsigned char *
 static size_t resident_between(struct look *look, uintptr_t from, uintptr_t to)
 {
 	unsigned char pages[PAGES_MAX] = { 0 };
-	size_t page = os_page_bytes();
+	size_t page = os_kernel_page_bytes();
 	size_t count = 0;
 
 	for (uintptr_t at = from; at < to && !look->refused; at += PAGES_MAX * page) {
@@ -61,7 +61,7 @@ static size_t resident_between(struct look *look, uintptr_t from, uintptr_t to)
 
 static void slab_pages(struct look *look, const struct view *slab, unsigned char *pages)
 {
-	size_t page = os_page_bytes();
+	size_t page = os_kernel_page_bytes();
 
 	if (look->measure) {
 		ask(look, slab->start, slab->end, pages);
@@ -126,7 +126,7 @@ static void split_page(const struct view *slab, uintptr_t from, uintptr_t to, st
 static void add_slab(struct look *look, const struct view *slab)
 {
 	unsigned char pages[PAGES_MAX] = { 0 };
-	size_t page = os_page_bytes();
+	size_t page = os_kernel_page_bytes();
 
 	slab_pages(look, slab, pages);
 	for (uintptr_t granule = slab->start; granule < slab->end; granule += slab->granule_bytes) {
@@ -148,7 +148,7 @@ static void add_slab(struct look *look, const struct view *slab)
 
 static void add_large(struct look *look, const struct view *large)
 {
-	size_t page = os_page_bytes();
+	size_t page = os_kernel_page_bytes();
 	uintptr_t from = ROUND_DOWN(large->base, page);
 	uintptr_t to = ROUND_UP(large->block_end, page);
 	size_t outside = 0;

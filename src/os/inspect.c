@@ -102,7 +102,7 @@ size_t os_pages_own(int file, uintptr_t start, size_t pages, unsigned char *own)
 
 	if (pages > sizeof(entries) / sizeof(entries[0]))
 		pages = sizeof(entries) / sizeof(entries[0]);
-	long got = SYSCALL4(SYS_pread64, file, entries, pages * sizeof(entries[0]), start / os_page_bytes() * sizeof(entries[0]));
+	long got = SYSCALL4(SYS_pread64, file, entries, pages * sizeof(entries[0]), start / os_kernel_page_bytes() * sizeof(entries[0]));
 	if (got <= 0)
 		return 0;
 	pages = (size_t)got / sizeof(entries[0]);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/bits.h"
 #include "os/fault.h"
@@ -20,9 +21,22 @@
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
 #endif
+#define ADVICE_OF_NOBODY 4711
 #ifndef SYS_mseal
 #define SYS_mseal 462
 #endif
+
+/* Configured with --with-page-bytes, for tests: pages are at least so large. */
+#ifndef QUARRY_PAGE_BYTES
+#define QUARRY_PAGE_BYTES 0
+#endif
+
+size_t os_kernel_page_bytes(void)
+{
+	size_t bytes = getauxval(AT_PAGESZ);
+
+	return bytes != 0 ? bytes : 4096;
+}
 
 /* 0 until first asked for. Every writer writes the same value. */
 static size_t page_bytes;
@@ -32,20 +46,39 @@ size_t os_page_bytes(void)
 	size_t bytes = __atomic_load_n(&page_bytes, __ATOMIC_RELAXED);
 
 	if (UNLIKELY(bytes == 0)) {
-		bytes = getauxval(AT_PAGESZ);
-		if (bytes == 0)
-			bytes = 4096;
+		bytes = max_size(os_kernel_page_bytes(), QUARRY_PAGE_BYTES);
 		__atomic_store_n(&page_bytes, bytes, __ATOMIC_RELAXED);
 	}
 	return bytes;
 }
 
+
+/* A range that a kernel with pages of ours would take. */
+static bool is_of_pages(const void *address, size_t bytes)
+{
+	return QUARRY_PAGE_BYTES == 0 || IS_ALIGNED((uintptr_t)address | bytes, os_page_bytes());
+}
+
+/* Maps private memory wherever there is room; NULL if the kernel refuses. */
+static void *map_anywhere(size_t bytes, int protection, int flags)
+{
+	size_t beyond = QUARRY_PAGE_BYTES == 0 ? 0 : os_page_bytes() - os_kernel_page_bytes();
+	long result = SYSCALL6(SYS_mmap, 0, bytes + beyond, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+
+	if (syscall_failed(result))
+		return NULL;
+	char *start = (char *)ROUND_UP((uintptr_t)result, beyond > 0 ? os_page_bytes() : 1);
+	size_t before = (size_t)(start - (char *)result);
+	if (before > 0)
+		SYSCALL2(SYS_munmap, result, before);
+	if (beyond > before)
+		SYSCALL2(SYS_munmap, start + bytes, beyond - before);
+	return start;
+}
+
 void *os_reserve(size_t bytes)
 {
-	if (os_fault(OS_CALL_RESERVE) != 0)
-		return NULL;
-	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return syscall_failed(result) ? NULL : (void *)result;
+	return os_fault(OS_CALL_RESERVE) != 0 ? NULL : map_anywhere(bytes, PROT_NONE, 0);
 }
 
 /* Far more than could be charged, and a quarter of x86-64's address space at most. */
@@ -71,16 +104,24 @@ bool os_overcommit_is_strict(void)
 
 void *os_reserve_uncharged(size_t bytes)
 {
-	long result = SYSCALL6(SYS_mmap, 0, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return map_anywhere(bytes, PROT_NONE, MAP_NORESERVE);
+}
 
-	return syscall_failed(result) ? NULL : (void *)result;
+static int protect(void *address, size_t bytes, int protection)
+{
+	return is_of_pages(address, bytes) ? (int)SYSCALL3(SYS_mprotect, address, bytes, protection) : -EINVAL;
+}
+
+static int advise(void *address, size_t bytes, int advice)
+{
+	return is_of_pages(address, bytes) ? (int)SYSCALL3(SYS_madvise, address, bytes, advice) : -EINVAL;
 }
 
 int os_commit(void *address, size_t bytes)
 {
 	int error = os_fault(OS_CALL_COMMIT);
 
-	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ | PROT_WRITE);
+	return error != 0 ? error : protect(address, bytes, PROT_READ | PROT_WRITE);
 }
 
 /* A fixed mapping was refused. Kernels before 6.12 may have unmapped by then what was there: such a hole is reserved at
@@ -103,7 +144,7 @@ int os_uncommit(void *address, size_t bytes)
 	int error = os_fault(OS_CALL_UNCOMMIT);
 
 	if (error == 0)
-		error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
+		error = advise(address, bytes, MADV_DONTNEED);
 	if (error != 0)
 		return error;
 	long result = SYSCALL6(SYS_mmap, address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -117,14 +158,14 @@ int os_protect_none(void *address, size_t bytes)
 {
 	int error = os_fault(OS_CALL_PROTECT_NONE);
 
-	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_NONE);
+	return error != 0 ? error : protect(address, bytes, PROT_NONE);
 }
 
 int os_protect_read(void *address, size_t bytes)
 {
 	int error = os_fault(OS_CALL_PROTECT_READ);
 
-	return error != 0 ? error : (int)SYSCALL3(SYS_mprotect, address, bytes, PROT_READ);
+	return error != 0 ? error : protect(address, bytes, PROT_READ);
 }
 
 int os_seal(void *address, size_t bytes)
@@ -132,16 +173,46 @@ int os_seal(void *address, size_t bytes)
 	return (int)SYSCALL3(SYS_mseal, address, bytes, 0);
 }
 
+/* A page of our own that has been written to; NULL if there is none to be had. */
+static char *page_written(void)
+{
+	char *page = map_anywhere(os_page_bytes(), PROT_READ | PROT_WRITE, 0);
+
+	if (page != NULL)
+		*(volatile char *)page = 1;
+	return page;
+}
+
+/* Emulators (qemu-user before 7.1, later ones whose machine's pages are larger than the kernel's) let the advice succeed
+ * and do nothing, and what is not zero then would be handed out as zero. Asked once, before the first purge. */
+static bool purge_works(void)
+{
+	static _Atomic int known;               /* 1: works, -1: doesn't */
+	int answer = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (LIKELY(answer != 0))
+		return answer > 0;
+	char *page = page_written();
+	if (page == NULL)
+		return true;
+	answer = SYSCALL3(SYS_madvise, page, os_page_bytes(), MADV_DONTNEED) != 0 || *(volatile char *)page == 0 ? 1 : -1;
+	os_unmap(page, os_page_bytes());
+	atomic_store_explicit(&known, answer, memory_order_relaxed);
+	return answer > 0;
+}
+
 int os_purge(void *address, size_t bytes)
 {
 	int error = os_fault(OS_CALL_PURGE);
 
+	if (error == 0 && UNLIKELY(!purge_works()))
+		error = -ENOSYS;
 	if (error != 0)
 		return error;
-	error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED);
-	/* What somebody has locked wants another word for the same. */
-	if (error == -EINVAL)
-		error = (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTNEED_LOCKED);
+	error = advise(address, bytes, MADV_DONTNEED);
+	/* What somebody has locked wants another word for the same; not of those who take any word. */
+	if (error == -EINVAL && advise(address, bytes, ADVICE_OF_NOBODY) == -EINVAL)
+		error = advise(address, bytes, MADV_DONTNEED_LOCKED);
 	return error;
 }
 
@@ -158,7 +229,7 @@ int os_remap_fresh(void *address, size_t bytes)
 
 int os_advise_huge(void *address, size_t bytes, bool wanted)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 void os_unmap(void *address, size_t bytes)
@@ -166,14 +237,37 @@ void os_unmap(void *address, size_t bytes)
 	SYSCALL2(SYS_munmap, address, bytes);
 }
 
+/* qemu-user takes what was moved for unmapped, and may give it to the next mmap; it shows where it looks before the kernel
+ * does. Zero afterwards, as it was. */
+static bool source_is_mapped(void *from)
+{
+	bool mapped = SYSCALL2(SYS_clock_gettime, CLOCK_MONOTONIC, from) != -EFAULT;
+
+	if (mapped)
+		SYSCALL3(SYS_madvise, from, os_kernel_page_bytes(), MADV_DONTNEED);
+	return mapped;
+}
+
 static int move_one(void *from, void *to, size_t bytes)
 {
+	static _Atomic int works;               /* 1: yes, -1: no; 0 before the first move */
+	int known = atomic_load_explicit(&works, memory_order_relaxed);
 	int error = os_fault(OS_CALL_MOVE);
 
+	if (error == 0 && UNLIKELY(known < 0))
+		error = -ENOSYS;
 	if (error != 0)
 		return error;
 	long result = SYSCALL5(SYS_mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-	return syscall_failed(result) ? (int)result : 0;
+	if (syscall_failed(result))
+		return (int)result;
+	if (UNLIKELY(known == 0)) {
+		known = source_is_mapped(from) ? 1 : -1;
+		atomic_store_explicit(&works, known, memory_order_relaxed);
+		if (known < 0)
+			return os_remap_fresh(from, bytes);
+	}
+	return 0;
 }
 
 /* Whether the range lies in one VMA. Asks for a page more without moving, which fails with EFAULT exactly if not; the
@@ -227,7 +321,7 @@ int os_resident_pages(void *address, size_t bytes, unsigned char *pages)
 	if (error == 0)
 		error = (int)SYSCALL3(SYS_mincore, address, bytes, pages);
 	/* The other bits are the kernel's own. */
-	for (size_t i = 0; error == 0 && i < bytes / os_page_bytes(); i++)
+	for (size_t i = 0; error == 0 && i < bytes / os_kernel_page_bytes(); i++)
 		pages[i] &= 1;
 	return error;
 }
@@ -235,7 +329,7 @@ int os_resident_pages(void *address, size_t bytes, unsigned char *pages)
 size_t os_resident_bytes(void *address, size_t bytes)
 {
 	unsigned char pages[256];
-	size_t page = os_page_bytes();
+	size_t page = os_kernel_page_bytes();
 	size_t resident = 0;
 
 	for (size_t done = 0; done < bytes;) {
@@ -257,25 +351,24 @@ void os_zero(void *address, size_t bytes)
 
 int os_guard_install(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_GUARD_INSTALL);
+	return advise(address, bytes, MADV_GUARD_INSTALL);
 }
 
 int os_guard_remove(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_GUARD_REMOVE);
+	return advise(address, bytes, MADV_GUARD_REMOVE);
 }
 
 bool os_has_guards(void)
 {
-	size_t page = os_page_bytes();
-	void *memory = os_reserve(page);
-	bool works = false;
+	char *page = page_written();
 
-	if (memory == NULL)
+	if (page == NULL)
 		return false;
-	if (os_commit(memory, page) == 0)
-		works = os_guard_install(memory, page) == 0 && os_guard_remove(memory, page) == 0;
-	os_unmap(memory, page);
+	/* An emulator may let any advice succeed: a guard drops what was there. */
+	bool works = os_guard_install(page, os_page_bytes()) == 0 && os_guard_remove(page, os_page_bytes()) == 0 &&
+	             *(volatile char *)page == 0;
+	os_unmap(page, os_page_bytes());
 	return works;
 }
 

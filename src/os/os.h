@@ -14,8 +14,10 @@
 
 /* ---- memory.c ---- */
 
-/* Page size of the running kernel (AT_PAGESZ): 4096, 16384 or 65536. */
+/* Page size of the running kernel (AT_PAGESZ): 4096, 16384 or 65536. In builds for tests (--with-page-bytes) a multiple
+ * of it, in which all is counted. */
 size_t os_page_bytes(void);
+size_t os_kernel_page_bytes(void);
 
 /* Reserves address space without memory and without commit charge: PROT_NONE, private. Not MAP_NORESERVE: os_commit
  * is to be charged, so that the kernel's refusal of what can't ever be had (overcommit_memory 0: more than memory and
@@ -38,7 +40,7 @@ int os_protect_none(void *address, size_t bytes);
 int os_protect_read(void *address, size_t bytes);
 /* Forbids any later change of the mapping (mseal, Linux 6.10); -ENOSYS on older kernels. */
 int os_seal(void *address, size_t bytes);
-/* Drops the memory; the next touch finds zeros (MADV_DONTNEED). */
+/* Drops the memory; the next touch finds zeros (MADV_DONTNEED). -ENOSYS where that has no effect. */
 int os_purge(void *address, size_t bytes);
 /* Puts fresh zeroed memory in place of whatever is mapped there, so that its VMA merges with its neighbours, if nothing
  * has been said of those that the new one hasn't heard. On -ENOMEM the range is inaccessible now and must stay out of use;
@@ -51,7 +53,7 @@ int os_advise_huge(void *address, size_t bytes, bool wanted);
  * nothing is moved, but the target may be unmapped: os_remap_fresh makes it whole. The ranges must not overlap. */
 int os_move(void *from, void *to, size_t bytes);
 void os_unmap(void *address, size_t bytes);
-/* Which pages of the range are resident (mincore): stores a byte for each, 1 or 0. */
+/* Which pages of the kernel's of the range are resident (mincore): stores a byte for each, 1 or 0. */
 int os_resident_pages(void *address, size_t bytes, unsigned char *pages);
 /* How many bytes of the range are resident; all of them if the kernel doesn't tell. */
 size_t os_resident_bytes(void *address, size_t bytes);
@@ -62,7 +64,7 @@ void os_zero(void *address, size_t bytes);
 int os_guard_install(void *address, size_t bytes);
 /* Guards become fresh zeroed pages; pages that are no guards are left alone. */
 int os_guard_remove(void *address, size_t bytes);
-/* Whether this kernel has them: tries on a page of its own. */
+/* Whether this kernel has them, and they do what they should: tries on a page of its own. */
 bool os_has_guards(void);
 /* How many mappings a process may have (vm.max_map_count); the kernel's default if that can't be read. Opens a file: at
  * the start only, before a sandbox can object. */
@@ -154,8 +156,9 @@ int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), 
 /* A number for os_pages_own, or a negative errno. */
 int os_pages_open(void);
 void os_pages_close(int file);
-/* Says for pages of a private mapping whether they may hold what the process has written: in memory or swapped out. A page
- * that was never written to holds nothing, or its file's. Returns how many it told, up to 256; 0 if it can't. */
+/* Says for the kernel's pages of a private mapping whether they may hold what the process has written: in memory or
+ * swapped out. A page that was never written to holds nothing, or its file's. Returns how many it told, up to 256; 0 if it
+ * can't. */
 size_t os_pages_own(int file, uintptr_t start, size_t pages, unsigned char *own);
 /* Copies memory that may not be there; returns how many bytes it came to before the first that is not readable. */
 size_t os_copy(void *to, uintptr_t from, size_t bytes);
@@ -201,7 +204,7 @@ void os_signal_stack(void *start, size_t bytes);
 
 /* What the loader knows of a program or library that is loaded. */
 struct os_object {
-	uintptr_t start, end;           /* its mapping */
+	uintptr_t start, end;           /* its mapping; there may be gaps in it */
 	uintptr_t bias;                 /* address in memory less address in the file */
 	const void *unwind_table;       /* its .eh_frame_hdr; NULL if it has none */
 	const void *dynamic;            /* its dynamic section; NULL if it has none */
