@@ -71,6 +71,21 @@ static uint64_t syndrome_of(const ucontext_t *context)
 	return 0;
 }
 
+/* There may be no such record (emulators). */
+static enum report_access access_by_instruction(uintptr_t pc, uintptr_t address)
+{
+	if (pc == address)
+		return REPORT_EXECUTE;
+	switch (instruction_writes(pc)) {
+	case 1:
+		return REPORT_WRITE;
+	case 0:
+		return REPORT_READ;
+	default:
+		return REPORT_ACCESS_UNKNOWN;
+	}
+}
+
 static enum report_access access_of(const ucontext_t *context)
 {
 	uint64_t syndrome = syndrome_of(context);
@@ -81,7 +96,7 @@ static enum report_access access_of(const ucontext_t *context)
 	case CLASS_DATA:
 		return (syndrome & SYNDROME_WRITE) != 0 ? REPORT_WRITE : REPORT_READ;
 	default:
-		return REPORT_ACCESS_UNKNOWN;
+		return access_by_instruction(context->uc_mcontext.pc, context->uc_mcontext.fault_address);
 	}
 }
 

@@ -184,15 +184,47 @@ size_t instruction_access_bytes(uintptr_t pc)
 	return *code == 0x0f ? second_bytes(code + 1, &prefixes) : plain_bytes(code, &prefixes);
 }
 
+int instruction_writes(uintptr_t pc UNUSED) { return -1; }
+
 #elif defined(__aarch64__)
 
-size_t instruction_access_bytes(uintptr_t pc)
+static uint32_t code_at(uintptr_t pc)
 {
 	uint8_t bytes[INSTRUCTION_BYTES_MAX];
 	uint32_t code;
 
 	code_read(pc, bytes);
 	memcpy(&code, bytes, sizeof(code));
+	return code;
+}
+
+static uint32_t bits(uint32_t code, unsigned high, unsigned low)
+{
+	return code >> low & ((1u << (high - low + 1)) - 1);
+}
+
+int instruction_writes(uintptr_t pc)
+{
+	uint32_t code = code_at(pc);
+
+	switch (bits(code, 29, 27)) {
+	case 1:                                 /* exclusive, ordered, compare-and-swap; structures of vectors */
+		return bits(code, 22, 22) == 0 || (bits(code, 26, 23) == 1 && bits(code, 21, 21) == 1);
+	case 3:                                 /* literals */
+		return 0;
+	case 5:                                 /* pairs */
+		return bits(code, 22, 22) == 0;
+	case 7:                                 /* single registers; read-modify-write */
+		return bits(code, 23, 22) == 0 || (bits(code, 26, 26) == 1 && bits(code, 23, 22) == 2) ||
+		       (bits(code, 24, 24) == 0 && bits(code, 21, 21) == 1 && bits(code, 11, 10) == 0);
+	default:
+		return -1;
+	}
+}
+
+size_t instruction_access_bytes(uintptr_t pc)
+{
+	uint32_t code = code_at(pc);
 	size_t size = (size_t)1 << (code >> 30);
 	bool vector = (code >> 26 & 1) != 0;
 
@@ -211,5 +243,6 @@ size_t instruction_access_bytes(uintptr_t pc)
 #else
 
 size_t instruction_access_bytes(uintptr_t pc UNUSED) { return 0; }
+int instruction_writes(uintptr_t pc UNUSED) { return -1; }
 
 #endif

@@ -8,4 +8,7 @@
 /* 0 if that isn't known: an instruction that isn't decoded, or a repeated one. */
 size_t instruction_access_bytes(uintptr_t pc);
 
+/* Whether it writes: 1 or 0, -1 if that isn't known. For processors that have not said so themselves. */
+int instruction_writes(uintptr_t pc);
+
 #endif
