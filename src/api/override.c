@@ -14,6 +14,14 @@
 #include "observe/stats.h"
 #include "space/purge.h"
 
+/* glibc's numbers; musl has none. */
+#ifndef M_TRIM_THRESHOLD
+#define M_TRIM_THRESHOLD (-1)
+#endif
+#ifndef M_MXFAST
+#define M_MXFAST 1
+#endif
+
 #define PUBLIC __attribute__((visibility("default")))
 
 PUBLIC void *malloc(size_t size) { return fast_allocate(size); }

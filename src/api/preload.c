@@ -8,6 +8,14 @@
 
 #define PUBLIC __attribute__((visibility("default")))
 
+/* musl has neither name spaces nor this mode. */
+#ifndef LM_ID_BASE
+typedef long Lmid_t;
+#endif
+#ifndef RTLD_DEEPBIND
+#define RTLD_DEEPBIND 0
+#endif
+
 typedef void *(*dlopen_function)(const char *file, int mode);
 typedef void *(*dlmopen_function)(Lmid_t space, const char *file, int mode);
 
@@ -87,5 +95,7 @@ PUBLIC TAIL_CALLS void *dlopen(const char *file, int mode)
 PUBLIC TAIL_CALLS void *dlmopen(Lmid_t space, const char *file, int mode)
 {
 	int allowed = mode_allowed(mode);
-	return resolve_dlmopen()(space, file, allowed);
+	if (resolve_dlmopen() == NULL)
+		return NULL;
+	return next_dlmopen(space, file, allowed);
 }

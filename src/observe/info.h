@@ -12,6 +12,18 @@
 #include <malloc.h>
 #include <stdio.h>
 
+/* Where the C library hasn't them; programs that were made for another may ask. */
+#ifdef QUARRY_OWN_MALLINFO
+struct mallinfo {
+	int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+#endif
+#ifdef QUARRY_OWN_MALLINFO2
+struct mallinfo2 {
+	size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+#endif
+
 /*   arena     uordblks + fordblks
  *   ordblks   number of free blocks in slabs
  *   smblks    number of free blocks in threads' magazines

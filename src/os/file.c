@@ -1,7 +1,6 @@
 /* Files: see os.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/stat.h>
 #include <sys/resource.h>
 
 #include "base/bits.h"
@@ -11,6 +10,20 @@
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
 #endif
+
+/* statx(2): the kernel's structure, as far as it is used here. */
+struct status {
+	uint32_t mask;
+	uint32_t others[7];
+	uint64_t inode;
+	uint64_t more[11];
+	uint32_t special_major, special_minor;
+	uint32_t device_major, device_minor;
+	uint64_t rest[14];
+};
+_Static_assert(offsetof(struct status, inode) == 0x20 && offsetof(struct status, device_major) == 0x88 &&
+               sizeof(struct status) == 0x100, "as the kernel writes it");
+enum { STATUS_INODE = 0x100 };
 
 /* Numbers from here on, whatever the limit: the kernel's table has a pointer for each number up to the highest, and
  * every fork copies it. */
@@ -31,12 +44,12 @@ static long lowest_number(void)
 
 static bool identify_at(struct os_file *file, int folder, const char *path, int flags)
 {
-	struct statx status;
+	struct status status;
 
-	if (syscall_failed(SYSCALL5(SYS_statx, folder, path, flags, STATX_INO, &status)))
+	if (syscall_failed(SYSCALL5(SYS_statx, folder, path, flags, STATUS_INODE, &status)))
 		return false;
-	file->device = (uint64_t)status.stx_dev_major << 32 | status.stx_dev_minor;
-	file->inode = status.stx_ino;
+	file->device = (uint64_t)status.device_major << 32 | status.device_minor;
+	file->inode = status.inode;
 	return true;
 }
 

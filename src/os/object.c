@@ -60,6 +60,9 @@ static int object_compare(struct dl_phdr_info *info, size_t bytes UNUSED, void *
 	}
 	if (!holds(&object, (const void *)search->address))
 		return 0;
+	/* musl gives the program a name, as it was started. */
+	if ((uintptr_t)info->dlpi_phdr == getauxval(AT_PHDR))
+		object.name = "";
 	*search->object = object;
 	return 1;
 }

@@ -1,11 +1,11 @@
 /* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -15,6 +15,9 @@
 #include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
+
+/* Not from the kernel's headers, which need not be there. */
+enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
 /* Start of main's stack; from the dynamic loader, absent in musl. */
 extern void *__libc_stack_end __attribute__((weak));
@@ -166,6 +169,12 @@ void os_thread_name_of(int id, char name[16])
 /* The kernel leaves at least 128 MiB below main's stack free of mappings (mmap_base), so this much is only stack. */
 #define MAIN_STACK_BYTES ((uintptr_t)64 << 20)
 
+/* Where main's stack ends. Without glibc's word for it: the kernel puts the program's name at its very end. */
+static uintptr_t main_stack_end(void)
+{
+	return &__libc_stack_end != NULL ? (uintptr_t)__libc_stack_end : getauxval(AT_EXECFN);
+}
+
 bool os_is_own_stack(const void *address)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -174,11 +183,9 @@ bool os_is_own_stack(const void *address)
 
 	if (there < here)
 		return false;
-	if (&__libc_stack_end != NULL) {
-		uintptr_t end = (uintptr_t)__libc_stack_end;
-		if (here < end && end - here < MAIN_STACK_BYTES)
-			return there < end;
-	}
+	uintptr_t end = main_stack_end();
+	if (here < end && end - here < MAIN_STACK_BYTES)
+		return there < end;
 	/* glibc and musl put a thread's control block above its stack. Code that runs on a stack of its own making (a
 	 * coroutine's) may be below that too: then the attributes say so. They are asked last, they may allocate. */
 	if (here >= self || there >= self)
@@ -198,7 +205,7 @@ bool os_is_own_stack(const void *address)
 
 uintptr_t os_stack_end(uintptr_t here)
 {
-	uintptr_t end = &__libc_stack_end != NULL ? (uintptr_t)__libc_stack_end : 0;
+	uintptr_t end = main_stack_end();
 	uintptr_t self = (uintptr_t)pthread_self();
 
 	if (here < end && end - here < MAIN_STACK_BYTES)
