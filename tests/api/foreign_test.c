@@ -102,10 +102,14 @@ static void start_again(void *argument)
 
 static void test_acts(void **state UNUSED)
 {
+	SKIP_EMULATED("programs that it runs can't start others");
 	char said[4096];
 
 	for (size_t i = 0; i < ACT_COUNT; i++) {
 		const struct act *act = &acts[i];
+		/* Not every C library tells what an object holds without a lock. */
+		if (act->body == free_object && !os_is_in_object(acts))
+			continue;
 		int status = child_run(start_again, (void *)(uintptr_t)act, said, sizeof(said));
 		bool aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 		if (act->call == NULL ? status != 0 || said[0] != 0

@@ -593,6 +593,7 @@ static void test_locked_memory(void **state UNUSED)
 	struct body body = { "guard_quarantine=1M", lock_memory };
 	char said[4096];
 
+	SKIP_EMULATED("advice for locked memory is not heard");
 	skip_where(THREAD_SANITIZED || ADDRESS_SANITIZED, "all of a sanitizer's memory can't be locked");
 	int status = child_run(body_run, &body, said, sizeof(said));
 
@@ -661,7 +662,9 @@ static void test_what_is_known(void **state UNUSED)
 {
 	quiet("", know);
 	quiet("guard_with=protection", know);
-	quiet("", know_last_bytes);
+	/* With fewer guards blocks leave the quarantine before. */
+	if (os_has_guards())
+		quiet("", know_last_bytes);
 }
 
 struct seen {

@@ -20,6 +20,7 @@
 #include "base/bits.h"
 #include "base/compiler.h"
 #include "base/memcheck.h"
+#include "os/os.h"
 #include "space/span.h"
 
 /* Ends the process unless it holds: for threads, children, and inside of callbacks. */
@@ -66,6 +67,47 @@ static inline void skip_where(bool condition, const char *why)
 		return;
 	print_message("# skipped: %s\n", why);
 	skip();
+}
+
+/* Under an emulator of user programs, which scripts/machines names, not all that the kernel does is to be had. */
+static inline const char *emulator(void)
+{
+	return getenv("QUARRY_TEST_EMULATOR");
+}
+
+#define SKIP_EMULATED(what) \
+	do { \
+		if (emulator() != NULL) { \
+			print_message("# skipped: %s: %s\n", emulator(), what); \
+			skip(); \
+		} \
+	} while (0)
+
+/* In a slab of one page nothing can go back but the whole. */
+#define SKIP_PAGES_AS_SLABS(what) \
+	do { \
+		if (os_page_bytes() >= UNIT_BYTES) { \
+			print_message("# skipped: pages are as large as units: %s\n", what); \
+			skip(); \
+		} \
+	} while (0)
+
+/* Configured with --with-page-bytes: where the kernel's own pages show. */
+#define SKIP_COUNTED_PAGES(what) \
+	do { \
+		if (os_page_bytes() != os_kernel_page_bytes()) { \
+			print_message("# skipped: the kernel's pages are smaller: %s\n", what); \
+			skip(); \
+		} \
+	} while (0)
+
+/* What a child said, without what the emulator adds where it ends by a signal. */
+static inline void without_emulator(char *said)
+{
+	char *line = strstr(said, "qemu: uncaught target signal");
+
+	if (emulator() != NULL && line != NULL)
+		*line = 0;
 }
 
 /* How many times slower than usual everything is: sanitizers, valgrind. */
@@ -165,8 +207,10 @@ static inline int child_run(void (*body)(void *argument), void *argument, char *
 			break;
 		length += (size_t)got;
 	}
-	if (error != NULL)
+	if (error != NULL) {
 		error[length] = 0;
+		without_emulator(error);
+	}
 	close(ends[0]);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return status;

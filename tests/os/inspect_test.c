@@ -103,6 +103,7 @@ static void long_list(void **state UNUSED)
 
 static void pages_own(void **state UNUSED)
 {
+	SKIP_COUNTED_PAGES("pagemap tells of those");
 	unsigned char own[300];
 	char *pages = mmap(NULL, 300 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int file = os_pages_open();
@@ -126,6 +127,7 @@ static void pages_own(void **state UNUSED)
 
 static void copies(void **state UNUSED)
 {
+	SKIP_EMULATED("no process_vm_readv");
 	static char to[4 * 65536];
 	char *pages = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -196,6 +198,7 @@ static void *nothing(void *argument UNUSED)
 
 static void world(void **state UNUSED)
 {
+	SKIP_EMULATED("registers are not the machine's");
 	static struct os_stopped rows[64];
 	int room[128], listed[64];
 	size_t deaf;

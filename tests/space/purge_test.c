@@ -72,6 +72,7 @@ static void test_nothing_is_dirty(void **state UNUSED)
 
 static void test_all(void **state UNUSED)
 {
+	SKIP_EMULATED("its own memory is counted with the program's");
 	configure(1024 * MIB, HOUR_MS);
 	make_dirty(20, 13);
 	size_t before = resident();
@@ -94,6 +95,7 @@ static void test_all(void **state UNUSED)
 /* What is dirty but was not touched counts as what it is: not there. */
 static void test_counts_what_was_there(void **state UNUSED)
 {
+	SKIP_COUNTED_PAGES("mincore tells of those");
 	struct span_range range;
 
 	lock_take(&space_lock);
@@ -110,6 +112,7 @@ static void test_counts_what_was_there(void **state UNUSED)
 
 static void test_keeps(void **state UNUSED)
 {
+	SKIP_EMULATED("its own memory is counted with the program's");
 	make_dirty(10, 16);
 	size_t before = resident();
 	size_t said = purge_all(6 * 16 * UNIT_BYTES);
@@ -703,6 +706,7 @@ static void commit_is_refused(void *argument UNUSED)
 
 static void test_commit_is_refused(void **state UNUSED)
 {
+	SKIP_EMULATED("limits of address space are not set");
 	skip_under_valgrind();
 	ASSERT_EXITED(child_run(commit_is_refused, NULL, NULL, 0));
 }
@@ -793,6 +797,7 @@ static void test_mappings_run_out(void **state UNUSED)
 
 static void test_memory_is_locked(void **state UNUSED)
 {
+	SKIP_EMULATED("advice for locked memory is not heard");
 	run_or_skip(memory_is_locked);
 }
 

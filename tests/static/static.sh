@@ -6,6 +6,11 @@
 folder=$QUARRY_SOURCE/tests/static
 unset QUARRY_OPTIONS
 
+run() {
+	# shellcheck disable=SC2086 # words
+	timeout 100 ${UNIT_WRAPPER:-} "$@"
+}
+
 link() {
 	# shellcheck disable=SC2086 # $CC may carry flags
 	$CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w -I"$QUARRY_SOURCE/include" "$@" -pthread
@@ -20,7 +25,7 @@ for kind in static static-pie; do
 		-o "$scratch/$kind" || continue
 	is "$($NM -P "$scratch/$kind" | grep -cE '^(_int_malloc|__libc_malloc|ptmalloc_init) ')" 0 \
 	   "$kind: the C library's malloc is not in it"
-	output=$(timeout 100 "$scratch/$kind" 2>&1)
+	output=$(run "$scratch/$kind" 2>&1)
 	is "$?" 0 "$kind: exit status"
 	like "$output" '1\.\.[1-9][0-9]*$' "$kind: all was checked"
 	while IFS= read -r line; do
@@ -33,10 +38,10 @@ for kind in static static-pie; do
 	done <<<"$output"
 
 	link "$folder/mistake.c" -L"$QUARRY_BUILD" -lquarry -$kind -o "$scratch/mistake" || bail "can't link mistake.c"
-	like "$( (ulimit -c 0; "$scratch/mistake") 2>&1)" '^quarry: free\(0x[0-9a-f]*\): double free' "$kind: a double free is reported"
-	like "$( (ulimit -c 0; "$scratch/mistake" stack) 2>&1)" "^quarry: free\(0x[0-9a-f]*\): pointer to this thread's stack" \
+	like "$( (ulimit -c 0; run "$scratch/mistake") 2>&1)" '^quarry: free\(0x[0-9a-f]*\): double free' "$kind: a double free is reported"
+	like "$( (ulimit -c 0; run "$scratch/mistake" stack) 2>&1)" "^quarry: free\(0x[0-9a-f]*\): pointer to this thread's stack" \
 	     "$kind: there is nobody to forward a pointer to"
-	like "$(QUARRY_OPTIONS=confirm,retain=1M "$scratch/$kind" 2>&1)" "quarry: retain=1M \(QUARRY_OPTIONS\)" \
+	like "$(QUARRY_OPTIONS=confirm,retain=1M run "$scratch/$kind" 2>&1)" "quarry: retain=1M \(QUARRY_OPTIONS\)" \
 	     "$kind: options are read"
 done
 done_testing

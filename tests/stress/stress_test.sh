@@ -5,7 +5,8 @@
 milliseconds=$((${QUARRY_TEST_STRESS_MS:-1500}))
 
 for program in fork_storm thread_churn producer_consumer; do
-	ok "$program" "$QUARRY_BUILD/tests/stress/$program" "$milliseconds"
+	# shellcheck disable=SC2086 # words
+	ok "$program" ${UNIT_WRAPPER:-} "$QUARRY_BUILD/tests/stress/$program" "$milliseconds"
 done
 
 done_testing
