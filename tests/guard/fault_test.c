@@ -222,6 +222,56 @@ static const struct row {
 	{ avx_32_compare, "read of 32 bytes at", true }, { avx_8, "read of 8 bytes at", true },
 };
 
+#define RUNS_AVX __builtin_cpu_supports("avx2")
+
+#elif defined(__aarch64__)
+#define INSTRUCTION(name, text) static void name(void *place) { __asm__ volatile(text :: "r"(place) : "x9", "x10", "v0", "v1", "memory"); }
+INSTRUCTION(read_1, "ldrb w9, [%0]")
+INSTRUCTION(read_1_wide, "ldrsb x9, [%0]")
+INSTRUCTION(read_2, "ldrh w9, [%0]")
+INSTRUCTION(read_4, "ldr w9, [%0]")
+INSTRUCTION(read_4_wide, "ldrsw x9, [%0]")
+INSTRUCTION(read_8, "ldr x9, [%0]")
+INSTRUCTION(read_8_behind, "ldr x9, [%0], #8")
+INSTRUCTION(read_8_unscaled, "ldur x9, [%0]")
+INSTRUCTION(read_8_ordered, "ldar x9, [%0]")
+INSTRUCTION(read_8_exclusive, "ldaxr x9, [%0]")
+INSTRUCTION(read_pair, "ldp x9, x10, [%0]")
+INSTRUCTION(read_pair_4, "ldp w9, w10, [%0]")
+INSTRUCTION(float_4, "ldr s0, [%0]")
+INSTRUCTION(vector_16, "ldr q0, [%0]")
+INSTRUCTION(vector_pair, "ldp q0, q1, [%0]")
+INSTRUCTION(write_1, "strb wzr, [%0]")
+INSTRUCTION(write_2, "strh wzr, [%0]")
+INSTRUCTION(write_4, "str wzr, [%0]")
+INSTRUCTION(write_8, "str xzr, [%0]")
+INSTRUCTION(write_8_ordered, "stlr xzr, [%0]")
+INSTRUCTION(write_pair, "stp xzr, xzr, [%0]")
+INSTRUCTION(write_16, "str q0, [%0]")
+INSTRUCTION(write_vector_pair, "stp q0, q1, [%0]")
+
+static const struct row {
+	void (*run)(void *place);
+	const char *says;
+	bool avx;
+} instructions[] = {
+	{ read_1, "read of 1 byte at", false }, { read_1_wide, "read of 1 byte at", false },
+	{ read_2, "read of 2 bytes at", false }, { read_4, "read of 4 bytes at", false },
+	{ read_4_wide, "read of 4 bytes at", false }, { read_8, "read of 8 bytes at", false },
+	{ read_8_behind, "read of 8 bytes at", false }, { read_8_unscaled, "read of 8 bytes at", false },
+	{ read_8_ordered, "read of 8 bytes at", false }, { read_8_exclusive, "read of 8 bytes at", false },
+	{ read_pair, "read of 16 bytes at", false }, { read_pair_4, "read of 8 bytes at", false },
+	{ float_4, "read of 4 bytes at", false }, { vector_16, "read of 16 bytes at", false },
+	{ vector_pair, "read of 32 bytes at", false }, { write_1, "write of 1 byte at", false },
+	{ write_2, "write of 2 bytes at", false }, { write_4, "write of 4 bytes at", false },
+	{ write_8, "write of 8 bytes at", false }, { write_8_ordered, "write of 8 bytes at", false },
+	{ write_pair, "write of 16 bytes at", false }, { write_16, "write of 16 bytes at", false },
+	{ write_vector_pair, "write of 32 bytes at", false },
+};
+#define RUNS_AVX false
+
+#endif
+
 static void run_instruction(void *argument)
 {
 	const struct row *row = argument;
@@ -235,19 +285,13 @@ static void test_access_bytes(void **state UNUSED)
 	skip_where_accesses_show();
 	prepare(GUARDED_LIVE, false);
 	for (size_t i = 0; i < sizeof(instructions) / sizeof(instructions[0]); i++) {
-		if (instructions[i].avx && !__builtin_cpu_supports("avx2"))
+		if (instructions[i].avx && !RUNS_AVX)
 			continue;
 		child_run(run_instruction, (void *)(uintptr_t)&instructions[i], said, sizeof(said));
 		if (strstr(said, instructions[i].says) == NULL)
 			fail_msg("instruction %zu: %s is not in %.80s", i, instructions[i].says, said);
 	}
 }
-#else
-static void test_access_bytes(void **state UNUSED)
-{
-	skip();
-}
-#endif
 
 /* ---- Threads, alternate stacks, little room ---- */
 

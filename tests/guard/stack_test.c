@@ -335,6 +335,7 @@ static void test_no_tables(void **state UNUSED)
 	}
 	munmap(code, 4096);
 #else
+	print_message("# skipped: written in x86-64's instructions\n");
 	skip();
 #endif
 }
@@ -363,6 +364,7 @@ static void test_many_addresses(void **state UNUSED)
 	}
 	munmap(code, count * sizeof(call));
 #else
+	print_message("# skipped: written in x86-64's instructions\n");
 	skip();
 #endif
 }
