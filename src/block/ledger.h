@@ -117,11 +117,16 @@ static inline bool notification_is_set(const struct span *slab)
 }
 
 /* By who has taken the slab off a stack and read what is linked behind it (release), before it counts. The fence, because
- * no store keeps the relaxed loads of a count behind it: on ARM not even an exchange that is sequentially consistent. */
+ * no store keeps the relaxed loads of a count behind it: on ARM not even an exchange that is sequentially consistent.
+ * ThreadSanitizer knows no fences. */
 static inline void notification_clear(struct span *slab)
 {
+#ifdef __SANITIZE_THREAD__
+	atomic_exchange_explicit(&slab->notified, 0, memory_order_seq_cst);
+#else
 	atomic_store_explicit(&slab->notified, 0, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
+#endif
 }
 
 #endif
