@@ -404,9 +404,13 @@ static bool change_state(struct record *record, uint8_t from, uint8_t to)
 /* LIVE becomes `to`; false if it was not. Waits while somebody looks at the block's pages. */
 static bool leave_live(struct record *record, uint8_t to)
 {
-	while (!change_state(record, RECORD_LIVE, to)) {
-		if (atomic_load_explicit(&record->state, memory_order_relaxed) != RECORD_CHECKED)
+	uint8_t seen = RECORD_LIVE;
+
+	/* What stood in the way is what this very attempt saw: a look afterwards may find it LIVE again. */
+	while (!atomic_compare_exchange_strong_explicit(&record->state, &seen, to, memory_order_acquire, memory_order_relaxed)) {
+		if (seen != RECORD_CHECKED)
 			return false;
+		seen = RECORD_LIVE;
 		os_pause();
 	}
 	return true;
