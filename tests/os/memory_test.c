@@ -273,7 +273,8 @@ static char *patchwork(void)
 
 static bool is_mapped(const char *memory, size_t pages)
 {
-	unsigned char states[PAGE_COUNT];
+	/* For each of the kernel's pages. */
+	unsigned char states[PAGE_COUNT * 16];
 
 	return mincore((void *)(uintptr_t)memory, pages * page, states) == 0;
 }
