@@ -265,7 +265,7 @@ static unsigned list_of(size_t pages, size_t *slot_pages)
 		return (unsigned)pages;
 	*slot_pages = ROUND_UP(pages, (size_t)1 << (log2_floor(pages) - 3));
 	unsigned log2 = log2_floor(*slot_pages);
-	return (unsigned)(EXACT_PAGES + (log2 - EXACT_LOG2) * 8 + ((*slot_pages >> (log2 - 3)) - 8));
+	return (unsigned)(EXACT_PAGES + (size_t)(log2 - EXACT_LOG2) * 8 + ((*slot_pages >> (log2 - 3)) - 8));
 }
 
 static size_t slot_space(const struct record *record)

@@ -150,7 +150,7 @@ static uint64_t step_fold(uintptr_t from, uintptr_t to)
 {
 	int64_t step = (int64_t)(to - from);
 
-	return (uint64_t)step << 1 ^ (uint64_t)(step >> 63);
+	return (uint64_t)step << 1 ^ -(uint64_t)(step < 0);
 }
 
 static uintptr_t step_unfold(uintptr_t from, uint64_t folded)

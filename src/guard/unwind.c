@@ -495,8 +495,10 @@ static bool step_anew(struct unwind *unwind)
 
 bool unwind_step(struct unwind *unwind)
 {
-	struct rule rule = unwind->exact ? (struct rule){ .kind = RULE_NONE } : rule_recall(unwind->pc);
+	struct rule rule = { .kind = RULE_NONE };
 
+	if (!unwind->exact)
+		rule = rule_recall(unwind->pc);
 	switch (rule.kind) {
 	case RULE_USUAL:
 		return rule_follow(unwind, rule);

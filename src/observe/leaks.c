@@ -35,7 +35,7 @@ static _Atomic uint64_t since_ns;
 
 static size_t group_places(void)
 {
-	return power_of_two_ceil(2 * KIND_COUNT * (min_size(stack_depot_count(), guarded_numbers()) + 2));
+	return power_of_two_ceil((size_t)2 * KIND_COUNT * (min_size(stack_depot_count(), guarded_numbers()) + 2));
 }
 
 static unsigned kind_of(const struct report_leak *leak)

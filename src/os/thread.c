@@ -262,7 +262,7 @@ bool os_thread_start(bool (*run)(void), const char *name)
 	pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
 	pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
 	/* Room for the program's thread-local storage, which glibc puts there, and for exit handlers; address space only. */
-	pthread_attr_setstacksize(&attributes, 1024 * 1024);
+	pthread_attr_setstacksize(&attributes, (size_t)1024 * 1024);
 	fill_with_foreign(&foreign);
 	pthread_sigmask(SIG_SETMASK, &foreign, &before);
 	start = (struct start){ run, name, before };

@@ -407,7 +407,7 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 		*++magazine->top = entry;
 	} else {
 		bin->looks -= bin->looks > 0;
-		note(heap, 0, (slab->returns_granted - slab->returns_left + 1u) * slab->block_bytes);
+		note(heap, 0, (size_t)(slab->returns_granted - slab->returns_left + 1u) * slab->block_bytes);
 		slab_return(slab, entry.state);
 		slab_gained(heap, slab, true);
 	}
