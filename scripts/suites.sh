@@ -3,6 +3,8 @@
 # sums at the end.
 
 jobs=$(nproc)
+# Tests at a time; many of them mostly wait.
+check_jobs=$jobs
 passed=0
 failed=0
 skipped=0
@@ -42,7 +44,7 @@ make_check() {
 		return
 	fi
 	# -k: one test program that doesn't compile hides no others' results.
-	make -k -C "$work/$name" -j"$jobs" check "$@" </dev/null >>"$logs/$name.log" 2>&1 9>&- || status=$?
+	make -k -C "$work/$name" -j"$check_jobs" check "$@" </dev/null >>"$logs/$name.log" 2>&1 9>&- || status=$?
 	found=$(results "$name")
 	good=$(grep -c -E '^PASS' <<<"$found" || true)
 	bad=$(grep -c -E '^(FAIL|XPASS|ERROR)' <<<"$found" || true)

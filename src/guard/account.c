@@ -28,7 +28,7 @@ void account_configure(size_t pages)
 	account.places = max_size(min_size(pages / 2 / PLACE_PAGES, PLACES_MAX), 1);
 }
 
-static _Atomic uint32_t *place_of(uint32_t stack)
+static uint64_t hash_of(uint32_t stack)
 {
 	uintptr_t frames[PLACE_FRAMES];
 	size_t count = stack_frames(stack, frames, PLACE_FRAMES);
@@ -38,12 +38,24 @@ static _Atomic uint32_t *place_of(uint32_t stack)
 		hash = (hash ^ frames[i]) * 0x9e3779b97f4a7c15u;
 		hash ^= hash >> 32;
 	}
-	return &account.place_pages[hash % account.places];
+	return hash;
 }
 
-bool account_take(uint32_t stack, size_t pages)
+static _Atomic uint32_t *place_of(uint64_t hash, bool second)
 {
-	_Atomic uint32_t *place = place_of(stack);
+	return &account.place_pages[(second ? hash >> 40 : hash & UINT32_MAX) % account.places];
+}
+
+static uint32_t pages_of(uint64_t hash, bool second)
+{
+	return atomic_load_explicit(place_of(hash, second), memory_order_relaxed);
+}
+
+bool account_take(uint32_t stack, size_t pages, bool *second)
+{
+	uint64_t hash = hash_of(stack);
+	*second = pages_of(hash, true) < pages_of(hash, false);
+	_Atomic uint32_t *place = place_of(hash, *second);
 	size_t before = atomic_fetch_add_explicit(&account.pages, pages, memory_order_relaxed);
 	bool anybodys = before + pages <= account.pages_max / 2 && pages <= max_size(account.pages_max / BLOCK_FRACTION, 1);
 	bool has_little = before + pages <= account.pages_max &&
@@ -58,9 +70,9 @@ bool account_take(uint32_t stack, size_t pages)
 	return false;
 }
 
-void account_give(uint32_t stack, size_t pages)
+void account_give(uint32_t stack, size_t pages, bool second)
 {
-	atomic_fetch_sub_explicit(place_of(stack), (uint32_t)pages, memory_order_relaxed);
+	atomic_fetch_sub_explicit(place_of(hash_of(stack), second), (uint32_t)pages, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&account.pages, pages, memory_order_relaxed);
 }
 

@@ -290,27 +290,27 @@ static void check_freed(const struct record *record, const char *call)
 
 /* ---- Making ---- */
 
-static void give_room(size_t bytes, uint32_t stack)
+static void give_room(size_t bytes, uint32_t stack, bool second_place)
 {
 	atomic_fetch_sub_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
 	if (guarded.sampled)
-		account_give(stack, bytes / guarded.page_bytes);
+		account_give(stack, bytes / guarded.page_bytes, second_place);
 }
 
-static bool take_room_of_account(size_t bytes, uint32_t stack)
+static bool take_room_of_account(size_t bytes, uint32_t stack, bool *second_place)
 {
-	if (!account_take(stack, bytes / guarded.page_bytes))
+	if (!account_take(stack, bytes / guarded.page_bytes, second_place))
 		return false;
 	atomic_fetch_add_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
 	return true;
 }
 
-static bool take_room(size_t bytes, uint32_t stack)
+static bool take_room(size_t bytes, uint32_t stack, bool *second_place)
 {
 	static _Atomic bool said;
 
 	if (guarded.sampled)
-		return take_room_of_account(bytes, stack);
+		return take_room_of_account(bytes, stack, second_place);
 	size_t before = atomic_fetch_add_explicit(&guarded.live_page_bytes, bytes, memory_order_relaxed);
 
 	if (LIKELY(before + bytes <= guarded.limit_bytes))
@@ -371,11 +371,12 @@ void *guarded_make(const struct guarded_request *request)
 		return NULL;
 	struct placing placing = placing_of(request);
 	size_t page_bytes = ROUND_UP(placing.room, guarded.page_bytes);
-	if (!take_room(page_bytes, stack))
+	bool second_place = false;
+	if (!take_room(page_bytes, stack, &second_place))
 		return NULL;
 	struct record *record = take(request, &placing);
 	if (record == NULL) {
-		give_room(page_bytes, stack);
+		give_room(page_bytes, stack, second_place);
 		return NULL;
 	}
 	struct extent extent = extent_of(record);
@@ -384,6 +385,7 @@ void *guarded_make(const struct guarded_request *request)
 	memcheck_allocated((void *)extent.start, request->size, request->zeroed);
 	/* Of a sampled block it is the same that the account has heard. */
 	record->allocated_by = stack != 0 || guarded.sampled ? stack : stack_capture(__builtin_frame_address(0), 0);
+	record->second_place = second_place;
 	record->allocated_thread = thread_note();
 	record->allocated_ns = os_now_ns();
 	record->freed_by = record->freed_thread = 0;
@@ -514,7 +516,7 @@ void guarded_free(void *block, const struct guarded_release *release)
 	record->freed_ns = os_now_ns();
 	atomic_fetch_sub_explicit(&guarded.live_blocks, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&guarded.live_bytes, record->size, memory_order_relaxed);
-	give_room(extent.pages_end - extent.pages, record->allocated_by);
+	give_room(extent.pages_end - extent.pages, record->allocated_by, record->second_place);
 	slot_close(record, extent_pages(&extent));
 	slot_quarantine(record, last, last_bytes);
 }

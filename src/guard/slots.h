@@ -43,6 +43,7 @@ struct record {
 	bool padded : 1;                /* UNFENCED_BYTES lie behind the block */
 	uint64_t size : 48;             /* as requested */
 	uint64_t alignment_log2 : 8;
+	uint64_t second_place : 1;      /* account.h */
 	uint32_t allocated_by;          /* stack.h, like those below */
 	uint32_t freed_by;
 	uint32_t allocated_thread;
