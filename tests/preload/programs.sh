@@ -112,6 +112,11 @@ else
 	skip "the C++ compiler" "none here"
 fi
 
+# shellcheck disable=SC2086 # $CC may carry flags
+$CC -std=gnu11 -D_GNU_SOURCE -O1 -w "$QUARRY_SOURCE/tests/preload/libc.c" -o libc -pthread || bail "can't compile libc.c"
+same "the C library's own callers: locales, iconv, getaddrinfo, qsort, popen, wordexp" "${CC%% *}" ./libc
+QUARRY_OPTIONS=guard=on same "the same in guard mode" "${CC%% *}" ./libc
+
 seq 1 200000 | awk '{ print $1 * 7919 % 200003, "line", $1 }' >numbers
 same "sort, with threads" sort sh -c 'sort -n --parallel=4 -S 2M numbers | sha256sum'
 # shellcheck disable=SC2016 # awk's
