@@ -1,6 +1,7 @@
 /* Libraries that are opened while the program runs. `open MODE PATH...` prints "good". */
 #include <dlfcn.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,28 +35,91 @@ static void *open_or_complain(const char *path, int mode)
 	return library;
 }
 
-/* PATHS: libraries with thread-local storage of the initial-exec kind, then libquarry.so, which is not preloaded. */
-static void late(char **paths)
+struct calls {
+	void *(*take)(size_t);
+	void (*give)(void *);
+	void (*give_any)(void *);
+	struct quarry_description (*describe)(const void *);
+};
+
+static struct calls calls_of(void *quarry)
 {
+	return (struct calls){
+		.take = (void *(*)(size_t))symbol(quarry, "quarry_malloc"),
+		.give = (void (*)(void *))symbol(quarry, "quarry_free"),
+		.give_any = (void (*)(void *))symbol(quarry, "free"),
+		.describe = (struct quarry_description (*)(const void *))symbol(quarry, "quarry_describe"),
+	};
+}
+
+/* A thread that outlives the handles through which it got its blocks: it frees them after the last dlclose, allocates
+ * more, and ends. */
+struct survivor {
+	pthread_t thread;
+	struct calls calls;
+	pthread_barrier_t *closed;
+};
+
+#define SURVIVORS 4
+
+static void *survive(void *argument)
+{
+	struct survivor *self = argument;
+	char *blocks[500];
+
+	for (size_t i = 0; i < 500; i++)
+		memset(blocks[i] = self->calls.take(i * 40 + 1), 3, i * 40 + 1);
+	pthread_barrier_wait(self->closed);
+	pthread_barrier_wait(self->closed);
+	for (size_t i = 0; i < 500; i++) {
+		if (blocks[i][i * 40] != 3)
+			complain("a survivor's block");
+		self->calls.give(blocks[i]);
+		self->calls.give(self->calls.take(i * 100));
+	}
+	return NULL;
+}
+
+static void use(struct calls calls, bool own_malloc)
+{
+	char *ours = calls.take(1000), *large = calls.take(1000000), *theirs = malloc(100);
+
+	if (calls.describe(ours).kind != QUARRY_LIVE || calls.describe(theirs).kind != QUARRY_FOREIGN)
+		complain("whose block");
+	memset(ours, 1, 1000);
+	memset(large, 1, 1000000);
+	calls.give(ours);
+	calls.give_any(large);
+	if (own_malloc)
+		free(theirs);
+	else
+		calls.give_any(theirs);         /* goes to libc */
+}
+
+/* PATHS: libraries with thread-local storage of the initial-exec kind, then libquarry.so, which is not preloaded; or a
+ * copy of it, while another one is preloaded. */
+static void late(char **paths, int mode, bool own_malloc)
+{
+	struct survivor survivors[SURVIVORS];
+	pthread_barrier_t closed;
+
+	pthread_barrier_init(&closed, NULL, SURVIVORS + 1);
 	for (; paths[1] != NULL; paths++)
 		open_or_complain(*paths, RTLD_NOW);
-	for (int i = 0; i < 50; i++) {
-		void *quarry = open_or_complain(*paths, RTLD_NOW | RTLD_LOCAL);
-		void *(*take)(size_t) = (void *(*)(size_t))symbol(quarry, "quarry_malloc");
-		void (*give)(void *) = (void (*)(void *))symbol(quarry, "quarry_free");
-		void (*give_any)(void *) = (void (*)(void *))symbol(quarry, "free");
-		struct quarry_description (*describe)(const void *) =
-			(struct quarry_description (*)(const void *))symbol(quarry, "quarry_describe");
-		char *ours = take(1000), *large = take(1000000), *theirs = malloc(100);
-		if (describe(ours).kind != QUARRY_LIVE || describe(theirs).kind != QUARRY_FOREIGN)
-			complain("whose block");
-		memset(ours, 1, 1000);
-		memset(large, 1, 1000000);
-		give(ours);
-		give_any(large);
-		give_any(theirs);               /* goes to libc */
+	for (size_t i = 0; i < 50; i++) {
+		void *quarry = open_or_complain(*paths, RTLD_NOW | RTLD_LOCAL | mode);
+		use(calls_of(quarry), own_malloc);
+		if (i < SURVIVORS) {
+			survivors[i] = (struct survivor){ .calls = calls_of(quarry), .closed = &closed };
+			pthread_create(&survivors[i].thread, NULL, survive, &survivors[i]);
+		}
+		if (i == SURVIVORS)
+			pthread_barrier_wait(&closed);
 		dlclose(quarry);
 	}
+	pthread_barrier_wait(&closed);
+	for (size_t i = 0; i < SURVIVORS; i++)
+		pthread_join(survivors[i].thread, NULL);
 }
 
 static bool is_ours(const void *block)
@@ -130,7 +194,11 @@ int main(int argc, char **argv)
 	const char *mode = argc > 2 ? argv[1] : "";
 
 	if (strcmp(mode, "late") == 0)
-		late(argv + 2);
+		late(argv + 2, 0, false);
+	else if (strcmp(mode, "late-deep") == 0)
+		late(argv + 2, RTLD_DEEPBIND, false);
+	else if (strcmp(mode, "second") == 0)
+		late(argv + 2, 0, true);
 	else if (strcmp(mode, "deep") == 0)
 		deep(argv + 2, false);
 	else if (strcmp(mode, "deep-kept") == 0)

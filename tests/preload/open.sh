@@ -8,7 +8,7 @@ unset QUARRY_OPTIONS
 ulimit -c 0
 compile() {
 	# shellcheck disable=SC2086 # $CC may carry flags
-	$CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w -I"$QUARRY_SOURCE/include" "$@" -ldl || bail "can't compile $*"
+	$CC -std=gnu11 -D_GNU_SOURCE -O1 -fno-builtin -w -I"$QUARRY_SOURCE/include" "$@" -ldl -pthread || bail "can't compile $*"
 }
 compile "$folder/open.c" -o "$scratch/open"
 compile -fPIC -shared "$folder/deep.c" -o "$scratch/deep.so"
@@ -25,6 +25,10 @@ for i in {1..40}; do
 done
 is "$(timeout 100 "$scratch/open" late "${libraries[@]}" "$QUARRY_SO" 2>&1)" good \
    "opened and closed 50 times, behind 40 libraries with initial-exec TLS"
+is "$(timeout 100 "$scratch/open" late-deep "${libraries[@]}" "$QUARRY_SO" 2>&1)" good "the same with RTLD_DEEPBIND"
+cp "$QUARRY_SO" "$scratch/libsecond.so"
+is "$(preloaded "$scratch/open" second "${libraries[@]}" "$scratch/libsecond.so")" good \
+   "a second copy, opened by a program that a first one is preloaded into: each has its own blocks"
 if python=$(command -v python3); then
 	like "$("$python" -c 'import ctypes, sys
 for i in range(50):
