@@ -169,12 +169,21 @@ static void leaks_at_exit(const struct options *options)
 		os_exit_with((int)options->guard_leaks_status);
 }
 
-/* Before other libraries' constructors in the shared library (-z initfirst), so that our fork handlers stand around
- * everybody else's: prepare last, parent and child first. */
-__attribute__((constructor)) static void init_constructor(void)
+/* In the shared library before other libraries' constructors (-z initfirst), so that our fork handlers stand around
+ * everybody else's: prepare last, parent and child first. In a program that Quarry is linked into, before all of its
+ * constructors, which may start threads and fork: theirs have priorities from 101 on. Compilers warn of lower ones; the
+ * section's name is what makes one. */
+static void fork_handlers_register(void)
 {
 	init_ensure();
 	pthread_atfork(fork_prepare, fork_parent, child_start);
+}
+
+__attribute__((section(".init_array.00100"), used)) static void (*first_constructor)(void) = fork_handlers_register;
+
+/* After preload.c's constructor. */
+__attribute__((constructor)) static void init_constructor(void)
+{
 	if (os_protect_read(&sealed, sizeof(sealed)) == 0)
 		os_seal(&sealed, sizeof(sealed));
 }

@@ -44,6 +44,13 @@ for kind in static static-pie; do
 		esac
 	done <<<"$output"
 
+	if [ -n "${QUARRY_TEST_EMULATOR:-}" ]; then
+		skip "$kind: forks in the first constructor" "$QUARRY_TEST_EMULATOR: a child of a program with threads can't start any"
+	else
+		link "$folder/early.c" -L"$QUARRY_BUILD" -lquarry -$kind -o "$scratch/early" || bail "can't link early.c"
+		is "$(run "$scratch/early" 2>&1)" good "$kind: threads and forks in the first constructor, as the first calls of malloc"
+	fi
+
 	link "$folder/mistake.c" -L"$QUARRY_BUILD" -lquarry -$kind -o "$scratch/mistake" || bail "can't link mistake.c"
 	like "$( (ulimit -c 0; run "$scratch/mistake") 2>&1)" '^quarry: free\(0x[0-9a-f]*\): double free' "$kind: a double free is reported"
 	like "$( (ulimit -c 0; run "$scratch/mistake" stack) 2>&1)" "^quarry: free\(0x[0-9a-f]*\): pointer to this thread's stack" \
