@@ -2,6 +2,7 @@
  * prints "good". */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -150,6 +151,34 @@ static void *exit_after_fork(void *argument)
 	return NULL;
 }
 
+/* A process that shares memory and thread-local storage with the thread that made it, which waits: blocks pass. */
+static int live_in_shared_memory(void *shared)
+{
+	char **block = shared;
+
+	free(*block);
+	for (int i = 0; i < 300; i++)
+		free(memset(malloc(i * 30 + 1), 1, i * 30 + 1));
+	free(calloc(1, 400000));
+	*block = malloc(5000);
+	memset(*block, 8, 5000);
+	return 7;
+}
+
+static void clone_once(void)
+{
+	static char stack[256 * 1024] __attribute__((aligned(16)));
+	char *block = malloc(3000);
+	int status;
+	pid_t child = clone(live_in_shared_memory, stack + sizeof(stack), CLONE_VM | SIGCHLD, &block);
+
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 7)
+		complain("clone");
+	if (block[0] != 8 || block[4999] != 8)
+		complain("a block from a clone");
+	free(block);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -180,14 +209,18 @@ int main(int argc, char **argv)
 			complain("no handler ran");
 	} else if (strcmp(mode, "vfork") == 0) {
 		for (int i = 0; i < 100; i++) {
+			/* What the child allocates is its parent's: they share the memory, and the parent waits. */
+			char *volatile made = NULL;
 			pid_t child = vfork();
 			if (child == 0) {
-				execlp("true", "true", (char *)NULL);
+				free(malloc(i * 5000));
+				made = strdup("true");
+				execlp(made, made, (char *)NULL);
 				_exit(9);
 			}
 			if (waitpid(child, &status, 0) != child || status != 0)
 				complain("vfork");
-			free(malloc(100));
+			free(made);
 		}
 	} else if (strcmp(mode, "spawn") == 0) {
 		for (int i = 0; i < 100; i++) {
@@ -197,6 +230,9 @@ int main(int argc, char **argv)
 				complain("posix_spawn");
 			free(malloc(100));
 		}
+	} else if (strcmp(mode, "clone") == 0) {
+		for (int i = 0; i < 100; i++)
+			clone_once();
 	} else if (strcmp(mode, "exit") == 0) {
 		for (int i = 0; i < 50; i++) {
 			pthread_create(&forkers[0], NULL, exit_after_fork, NULL);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # fork while other threads allocate: from main, from several threads at once, with handlers that allocate themselves,
-# vfork, posix_spawn; under preload.
+# vfork, posix_spawn, clone; under preload.
 . "${QUARRY_SOURCE:-$(dirname "$0")/../..}/tests/tap.sh"
 
 folder=$QUARRY_SOURCE/tests/preload
@@ -21,6 +21,7 @@ is "$(run "$QUARRY_SO" handlers)" good "handlers that allocate, registered after
 is "$(run "$scratch/early.so:$QUARRY_SO" handlers)" good "handlers on both sides, of a library preloaded before"
 is "$(run "$QUARRY_SO:$scratch/early.so" threads)" good "handlers of a library preloaded after"
 is "$(run "$QUARRY_SO" exit)" good "a child that ends by pthread_exit"
-is "$(run "$QUARRY_SO" vfork)" good "vfork and exec"
+is "$(run "$QUARRY_SO" vfork)" good "vfork, allocating, and exec"
+is "$(run "$QUARRY_SO" clone)" good "clone with CLONE_VM: the child allocates while the thread that made it waits"
 is "$(run "$QUARRY_SO" spawn)" good "posix_spawn"
 done_testing

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dlopen: of libquarry.so itself into a program that runs, and by programs that it is preloaded into (RTLD_DEEPBIND, run
+# Two copies at once; dlopen: of libquarry.so itself into a program that runs, and by programs that it is preloaded into (RTLD_DEEPBIND, run
 # paths, name spaces).
 . "${QUARRY_SOURCE:-$(dirname "$0")/../..}/tests/tap.sh"
 
@@ -29,6 +29,16 @@ is "$(timeout 100 "$scratch/open" late-deep "${libraries[@]}" "$QUARRY_SO" 2>&1)
 cp "$QUARRY_SO" "$scratch/libsecond.so"
 is "$(preloaded "$scratch/open" second "${libraries[@]}" "$scratch/libsecond.so")" good \
    "a second copy, opened by a program that a first one is preloaded into: each has its own blocks"
+# A bundled copy, linked in under names of its own.
+$NM -P -g "$QUARRY_BUILD/libquarry-core.a" 2>/dev/null | awk '$1 ~ /^quarry_/ { print $1, "bundled_" substr($1, 8) }' |
+	sort -u >"$scratch/renames"
+ok "the archive's names can be changed" "${OBJCOPY:-objcopy}" --redefine-syms="$scratch/renames" "$QUARRY_BUILD/libquarry-core.a" \
+	"$scratch/bundled.a"
+compile "$folder/copies.c" "$scratch/bundled.a" -o "$scratch/copies"
+is "$(preloaded "$scratch/copies")" good "a bundled copy beside the preloaded one: threads, forks, each has its own blocks"
+is "$(QUARRY_OPTIONS=guard=on preloaded "$scratch/copies")" good "both in guard mode"
+like "$(ulimit -c 0; QUARRY_OPTIONS=foreign=abort preloaded "$scratch/copies" wrong)" '^quarry: free\(0x[0-9a-f]*\): ' \
+     "foreign=abort: one's block in the other's free is reported"
 if python=$(command -v python3); then
 	like "$("$python" -c 'import ctypes, sys
 for i in range(50):
