@@ -328,6 +328,9 @@ void slab_forget_cached(struct span *slab)
 		if (state == LEDGER_CACHED || state == LEDGER_CACHED_ZERO)
 			ledger_set_free(&slab->ledger[i]);
 	}
+	slab->born_zero = false;
+	slab->away = 0;
+	slab->swept = false;
 }
 
 bool slab_is_valid(const struct span *slab)

@@ -71,7 +71,9 @@ struct slab_swept slab_sweep(struct span *slab, enum slab_sweep how, bool count)
 /* Bytes of granules that were given back by sweeps and have been handed out again, since the start. */
 uint64_t slab_refaulted_bytes(void);
 
-/* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE. */
+/* Under the claim, in the child of a fork, for slabs whose owner's thread is gone: what was CACHED is FREE, and nothing is
+ * known to be zero. The kernel copies page by page while that thread goes on: what it says of a block may be older than
+ * what it wrote there. */
 void slab_forget_cached(struct span *slab);
 
 /* Returns. While a magazine is full and its blocks come from many slabs, an owner's free of a LIVE block is best done

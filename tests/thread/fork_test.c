@@ -9,6 +9,7 @@
 #include "os/fault.h"
 #include "quarry/quarry.h"
 #include "space/purge.h"
+#include "space/space.h"
 #include "space/span.h"
 #include "thread/pool.h"
 
@@ -311,9 +312,65 @@ static void test_child_that_only_frees(void **state UNUSED)
 	sweep_configure(1000);
 }
 
+/* ---- Zero, of a thread that went on while the kernel copied ---- */
+
+enum { THEIR_BYTES = 100 };
+
+static unsigned char *theirs;
+static _Atomic bool theirs_made, theirs_seen;
+
+static void *hold_one(void *argument UNUSED)
+{
+	/* The first calls are the shared heap's, which a fork waits for. */
+	for (size_t i = 0; i < 2000; i++)
+		quarry_free(quarry_malloc(THEIR_BYTES));
+	theirs = quarry_malloc(THEIR_BYTES);
+	atomic_store(&theirs_made, true);
+	while (!atomic_load(&theirs_seen))
+		sched_yield();
+	quarry_free(theirs);
+	return NULL;
+}
+
+/* Their slab says that its other blocks were never handed out, and they were written: the page with the ledger was copied
+ * before the block's. */
+static void calloc_as_child(void *argument UNUSED)
+{
+	const struct span *slab = span_of(theirs);
+	uintptr_t fresh = slab->base + slab->fresh_index * (uintptr_t)slab->block_bytes;
+	uintptr_t end = slab->base + slab->end_index * (uintptr_t)slab->block_bytes;
+	size_t found = 0;
+
+	MUST(slab->born_zero && fresh < end);
+	memset((void *)fresh, 0xff, end - fresh);
+	for (size_t i = 0; i < 20000 && found == 0; i++) {
+		unsigned char *block = quarry_calloc(1, THEIR_BYTES);
+		MUST(block != NULL);
+		for (size_t at = 0; at < THEIR_BYTES; at++)
+			MUST(block[at] == 0);
+		found += (uintptr_t)block - fresh < end - fresh;
+	}
+	MUST(found > 0);
+}
+
+static void test_calloc_of_dead_slabs(void **state UNUSED)
+{
+	pthread_t thread;
+
+	skip_where(MEMCHECK_BUILD, "valgrind complains of what is written outside of blocks");
+	quarry_free(quarry_malloc(1));
+	assert_int_equal(pthread_create(&thread, NULL, hold_one, NULL), 0);
+	while (!atomic_load(&theirs_made))
+		sched_yield();
+	ASSERT_EXITED(child_run(calloc_as_child, NULL, NULL, 0));
+	atomic_store(&theirs_seen, true);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_calloc_of_dead_slabs),    /* first: memory is fresh */
 		cmocka_unit_test(test_child_that_only_frees),
 		cmocka_unit_test(test_fork_while_threads_allocate),
 		cmocka_unit_test(test_handlers_allocate),
