@@ -53,28 +53,41 @@ static struct entry refill(unsigned class_index)
 	return entry;
 }
 
-/* The magazine is empty. A function of its own, so that who finds a block in the magazine saves no registers. */
-static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t alignment, enum guard_kind kind, const void *caller)
+/* The magazine is empty: an entry as refill gives it, or `guarded`, a block that is guarded. */
+ALWAYS_INLINE struct entry take_missed(unsigned class_index, struct asked asked, const void *caller, void **guarded)
 {
 	struct entry entry = { NULL, NULL };
 
+	*guarded = NULL;
 	init_ensure();
 	if (UNLIKELY(guarded_on)) {
 		entry = sample_take(class_index);
-		void *block = entry.block != NULL ? NULL
-		                                  : allocate_guarded((struct asked){ .size = size, .alignment = alignment, .kind = kind },
-		                                                     class_index, caller);
-		if (block != NULL)
-			return block;
+		if (entry.block == NULL)
+			*guarded = allocate_guarded(asked, class_index, caller);
+		if (*guarded != NULL)
+			return entry;
 	}
-	if (LIKELY(entry.block == NULL))
-		entry = refill(class_index);
-	if (UNLIKELY(entry.block == NULL))
-		return allocate_failed();
+	return LIKELY(entry.block == NULL) ? refill(class_index) : entry;
+}
+
+ALWAYS_INLINE void *live_entry(struct entry entry, unsigned class_index)
+{
 	ledger_set(entry.state, LEDGER_LIVE);
 	/* Not before: a child of a fork in between would find it free, and note it a second time. */
 	memcheck_allocated(entry.block, size_classes[class_index].size, false);
 	return entry.block;
+}
+
+/* A function of its own, so that who finds a block in the magazine saves no registers. */
+static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t alignment, enum guard_kind kind, const void *caller)
+{
+	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
+	void *guarded;
+	struct entry entry = take_missed(class_index, asked, caller, &guarded);
+
+	if (UNLIKELY(guarded != NULL))
+		return guarded;
+	return LIKELY(entry.block != NULL) ? live_entry(entry, class_index) : allocate_failed();
 }
 
 ALWAYS_INLINE void *allocate_small(unsigned class_index, struct asked asked, const void *caller)
@@ -83,11 +96,7 @@ ALWAYS_INLINE void *allocate_small(unsigned class_index, struct asked asked, con
 
 	if (UNLIKELY(magazine->top->block == NULL))
 		return allocate_miss(class_index, asked.size, asked.alignment, asked.kind, caller);
-	struct entry entry = *magazine->top--;
-	ledger_set(entry.state, LEDGER_LIVE);
-	/* Not before: a child of a fork in between would find it free, and note it a second time. */
-	memcheck_allocated(entry.block, size_classes[class_index].size, false);
-	return entry.block;
+	return live_entry(*magazine->top--, class_index);
 }
 
 ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const void *caller)
@@ -134,20 +143,13 @@ static void *zeroed_entry(struct entry entry, unsigned class_index, size_t size)
 
 static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, const void *caller)
 {
-	struct entry entry = { NULL, NULL };
+	struct asked asked = { .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true };
+	void *guarded;
+	struct entry entry = take_missed(class_index, asked, caller, &guarded);
 
-	init_ensure();
-	if (UNLIKELY(guarded_on)) {
-		entry = sample_take(class_index);
-		void *block = entry.block != NULL ? NULL
-		                                  : allocate_guarded((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true },
-		                                                     class_index, caller);
-		if (block != NULL)
-			return block;
-	}
-	if (LIKELY(entry.block == NULL))
-		entry = refill(class_index);
-	return entry.block != NULL ? zeroed_entry(entry, class_index, size) : allocate_failed();
+	if (UNLIKELY(guarded != NULL))
+		return guarded;
+	return LIKELY(entry.block != NULL) ? zeroed_entry(entry, class_index, size) : allocate_failed();
 }
 
 void *allocate_zeroed(size_t size)
