@@ -25,7 +25,8 @@ static uint64_t fixed_read(struct cursor *cursor, size_t bytes)
 	return value;
 }
 
-static uint64_t unsigned_read(struct cursor *cursor)
+/* Seven bits to a byte, the lowest first; the rest of the last one's bits are its sign's, if there is one. */
+static uint64_t variable_read(struct cursor *cursor, bool is_signed)
 {
 	uint64_t value = 0;
 	uint64_t byte;
@@ -36,23 +37,19 @@ static uint64_t unsigned_read(struct cursor *cursor)
 		value |= shift < 64 ? (byte & 0x7f) << shift : 0;
 		shift += 7;
 	} while ((byte & 0x80) != 0);
+	if (is_signed && (byte & 0x40) != 0 && shift < 64)
+		value |= ~(uint64_t)0 << shift;
 	return value;
+}
+
+static uint64_t unsigned_read(struct cursor *cursor)
+{
+	return variable_read(cursor, false);
 }
 
 static int64_t signed_read(struct cursor *cursor)
 {
-	uint64_t value = 0;
-	uint64_t byte;
-	unsigned shift = 0;
-
-	do {
-		byte = fixed_read(cursor, 1);
-		value |= shift < 64 ? (byte & 0x7f) << shift : 0;
-		shift += 7;
-	} while ((byte & 0x80) != 0);
-	if ((byte & 0x40) != 0 && shift < 64)
-		value |= ~(uint64_t)0 << shift;
-	return (int64_t)value;
+	return (int64_t)variable_read(cursor, true);
 }
 
 /* How a pointer is written. */

@@ -345,70 +345,49 @@ static struct finding access_finding(const struct guarded *block, enum relation 
 	return (struct finding){ "overflow: memory behind a block was accessed", "overflow" };
 }
 
-static struct finding guarded_finding(const struct report *report, enum relation relation)
+static const char next_default[] = "the pointer was moved, computed or overwritten since it came from its allocation";
+static const char next_write[] = "to stop at the write itself: guard_align=1, and guard_sizes= around this size if time is short";
+static const char next_form[] =
+	"free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
+
+/* What a kind is called, and what to try next. Of an access and a foreign pointer more is known. */
+static const struct kind {
+	struct finding finding;
+	const char *next;
+} kinds[] = {
+	[REPORT_ACCESS] = { { "wild access: guarded memory was accessed where no block is known", "wild-access" },
+		"compare the index or length in the first frame with the size asked for in the stack of the allocation" },
+	[REPORT_DOUBLE_FREE] = { { "double free: the block was freed before", "double-free" },
+		"the two stacks free the same block: decide which of them owns it" },
+	[REPORT_INTERIOR] = { { "pointer to the inside of a block, not to its start", "interior-pointer" }, next_default },
+	[REPORT_INVALID] = { { "pointer that no guarded block starts at or contains", "not-a-block" }, next_default },
+	[REPORT_FOREIGN] = { { NULL, NULL },
+		"give back only what malloc and its like have returned: look where the first frame's pointer comes from" },
+	[REPORT_MISMATCHED] = { { "mismatched forms: the block was made by another kind of call", "mismatched-forms" }, next_form },
+	[REPORT_WRONG_SIZE] = { { "wrong size: the block was asked for with another size", "wrong-size" }, next_form },
+	[REPORT_WRONG_ALIGNMENT] = { { "wrong alignment: the block was asked for with another alignment", "wrong-alignment" }, next_form },
+	[REPORT_OVERFLOW] = { { "overflow: bytes behind the block have been overwritten", "overflow" }, next_write },
+	[REPORT_UNDERFLOW] = { { "underflow: bytes in front of the block have been overwritten", "underflow" },
+		"to stop at the write itself: guard_place=before" },
+	[REPORT_WRITTEN_AFTER_FREE] = { { "use after free: bytes of the freed block have been overwritten", "use-after-free" }, next_write },
+	[REPORT_LEAKS] = { { "leaks: blocks that nothing points to", "leaks" },
+		"the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer" },
+};
+
+static struct kind kind_of(const struct report *report, enum relation relation)
 {
+	struct kind kind = kinds[report->kind];
 	bool freed = report->block != NULL && report->block->state == GUARDED_FREED;
 
-	switch (report->kind) {
-	case REPORT_ACCESS:
-		if (report->block != NULL)
-			return access_finding(report->block, relation);
-		return (struct finding){ "wild access: guarded memory was accessed where no block is known", "wild-access" };
-	case REPORT_DOUBLE_FREE:
-		return (struct finding){ "double free: the block was freed before", "double-free" };
-	case REPORT_INTERIOR:
-		if (freed)
-			return (struct finding){ "pointer to the inside of a freed block", "interior-pointer" };
-		return (struct finding){ "pointer to the inside of a block, not to its start", "interior-pointer" };
-	case REPORT_FOREIGN:
-		return foreign_finding(report->pointer);
-	case REPORT_MISMATCHED:
-		return (struct finding){ "mismatched forms: the block was made by another kind of call", "mismatched-forms" };
-	case REPORT_WRONG_SIZE:
-		return (struct finding){ "wrong size: the block was asked for with another size", "wrong-size" };
-	case REPORT_WRONG_ALIGNMENT:
-		return (struct finding){ "wrong alignment: the block was asked for with another alignment", "wrong-alignment" };
-	case REPORT_OVERFLOW:
-		return (struct finding){ "overflow: bytes behind the block have been overwritten", "overflow" };
-	case REPORT_UNDERFLOW:
-		return (struct finding){ "underflow: bytes in front of the block have been overwritten", "underflow" };
-	case REPORT_WRITTEN_AFTER_FREE:
-		return (struct finding){ "use after free: bytes of the freed block have been overwritten", "use-after-free" };
-	case REPORT_LEAKS:
-		return (struct finding){ "leaks: blocks that nothing points to", "leaks" };
-	case REPORT_INVALID:
-		break;
-	}
-	return (struct finding){ "pointer that no guarded block starts at or contains", "not-a-block" };
-}
-
-static const char *advice(const struct report *report)
-{
-	switch (report->kind) {
-	case REPORT_ACCESS:
-		return report->block != NULL && report->block->state == GUARDED_FREED ?
-			"who keeps this pointer after the free? Clear it there, or free later" :
-			"compare the index or length in the first frame with the size asked for in the stack of the allocation";
-	case REPORT_DOUBLE_FREE:
-		return "the two stacks free the same block: decide which of them owns it";
-	case REPORT_OVERFLOW:
-	case REPORT_WRITTEN_AFTER_FREE:
-		return "to stop at the write itself: guard_align=1, and guard_sizes= around this size if time is short";
-	case REPORT_UNDERFLOW:
-		return "to stop at the write itself: guard_place=before";
-	case REPORT_MISMATCHED:
-	case REPORT_WRONG_SIZE:
-	case REPORT_WRONG_ALIGNMENT:
-		return "free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
-	case REPORT_LEAKS:
-		return "the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer";
-	case REPORT_FOREIGN:
-		return "give back only what malloc and its like have returned: look where the first frame's pointer comes from";
-	case REPORT_INTERIOR:
-	case REPORT_INVALID:
-		break;
-	}
-	return "the pointer was moved, computed or overwritten since it came from its allocation";
+	if (report->kind == REPORT_FOREIGN)
+		kind.finding = foreign_finding(report->pointer);
+	else if (report->kind == REPORT_ACCESS && report->block != NULL)
+		kind.finding = access_finding(report->block, relation);
+	if (report->kind == REPORT_ACCESS && freed)
+		kind.next = "who keeps this pointer after the free? Clear it there, or free later";
+	else if (report->kind == REPORT_INTERIOR && freed)
+		kind.finding.title = "pointer to the inside of a freed block";
+	return kind;
 }
 
 static void relate(struct facts *facts, const struct report *report)
@@ -477,10 +456,10 @@ static void gather(struct facts *facts, const struct report *report, const void 
 	facts->now_ns = os_now_ns();
 	relate(facts, report);
 	look_around(facts, report);
-	struct finding finding = guarded_finding(report, facts->relation);
-	facts->title = finding.title;
-	facts->section = finding.section;
-	facts->next = advice(report);
+	struct kind kind = kind_of(report, facts->relation);
+	facts->title = kind.finding.title;
+	facts->section = kind.finding.section;
+	facts->next = kind.next;
 	facts->here.thread.id = os_thread_id();
 	os_thread_name(facts->here.thread.name);
 	if (report->context != NULL)
