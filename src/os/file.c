@@ -1,9 +1,12 @@
-/* Files: see os.h. */
+/* Files: see os.h and base/port.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "base/bits.h"
+#include "base/port.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -80,7 +83,7 @@ bool os_file_open(struct os_file *file, const char *path)
 	if (lowest < 0)
 		return false;
 	struct os_file named = { 0 };
-	long low = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+	long low = syscall_open_read(path, 0);
 	if (syscall_failed(low))
 		return false;
 	long high = SYSCALL3(SYS_fcntl, low, F_DUPFD_CLOEXEC, lowest);
@@ -135,11 +138,62 @@ static long read_all(long number, char *buffer, size_t capacity)
 long os_file_content(const char *path, void *buffer, size_t capacity)
 {
 	/* O_NONBLOCK: a pipe without a writer must not stop the program. */
-	long number = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	long number = syscall_open_read(path, O_NONBLOCK);
 
 	if (syscall_failed(number))
 		return number;
 	long length = read_all(number, buffer, capacity);
 	SYSCALL1(SYS_close, number);
 	return length;
+}
+
+/* ---- Writing ---- */
+
+static int write_all(long file, const char *text, size_t length)
+{
+	int refusals = 0;
+
+	while (length > 0) {
+		long written = SYSCALL3(SYS_write, file, text, length);
+
+		/* A non-blocking terminal that is full drains soon; one that nobody reads must not stop us. */
+		if (written == -EINTR)
+			continue;
+		if (written == -EAGAIN && refusals++ < 10000) {
+			os_pause();
+			continue;
+		}
+		if (written <= 0)
+			return written == 0 ? -EIO : (int)written;
+		text += written;
+		length -= (size_t)written;
+	}
+	return 0;
+}
+
+void port_write_error(const char *text, size_t length)
+{
+	write_all(2, text, length);
+}
+
+/* False of a pipe that nobody reads: the open of one that has a name fails, of one that is opened by its descriptor's
+ * number in /proc it doesn't, and a write would send SIGPIPE. */
+static bool is_read(long file)
+{
+	struct pollfd poll = { .fd = (int)file, .events = POLLOUT };
+	struct timespec none = { 0 };
+
+	return SYSCALL5(SYS_ppoll, &poll, 1, &none, NULL, 0) <= 0 || (poll.revents & POLLERR) == 0;
+}
+
+int os_file_append(const char *path, const char *bytes, size_t length)
+{
+	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
+	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+
+	if (syscall_failed(file))
+		return (int)file;
+	int error = is_read(file) ? write_all(file, bytes, length) : -EPIPE;
+	SYSCALL1(SYS_close, file);
+	return error;
 }

@@ -9,11 +9,6 @@
 #include "os/os.h"
 #include "os/syscall.h"
 
-static long open_read(const char *path, int flags)
-{
-	return SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags, 0);
-}
-
 /* ---- Mappings ---- */
 
 static const char *hex_read(const char *at, uintptr_t *value)
@@ -50,7 +45,7 @@ int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), 
 	char buffer[4096 + 1];
 	size_t have = 0;
 	bool is_start = true;           /* of a line: the rest of a longer one is passed by */
-	long file = open_read("/proc/self/maps", 0);
+	long file = syscall_open_read("/proc/self/maps", 0);
 	long got;
 
 	if (syscall_failed(file))
@@ -87,7 +82,7 @@ int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), 
 
 int os_pages_open(void)
 {
-	return (int)open_read("/proc/self/pagemap", 0);
+	return (int)syscall_open_read("/proc/self/pagemap", 0);
 }
 
 void os_pages_close(int file)
@@ -151,7 +146,7 @@ long os_threads(int *ids, size_t most)
 	ALIGNED(8) char buffer[2048];
 	long count = 0;
 	long got;
-	long folder = open_read("/proc/self/task", O_DIRECTORY);
+	long folder = syscall_open_read("/proc/self/task", O_DIRECTORY);
 
 	if (syscall_failed(folder))
 		return folder;
@@ -176,7 +171,7 @@ bool os_thread_blocks(int id, uint64_t *signals)
 	struct text text = text_over(path, sizeof(path));
 
 	text_format(&text, "/proc/self/task/%u/status", (uint64_t)(unsigned)id);
-	long file = open_read(path, 0);
+	long file = syscall_open_read(path, 0);
 	if (syscall_failed(file))
 		return false;
 	long got = SYSCALL3(SYS_read, file, status, sizeof(status) - 1);

@@ -1,6 +1,5 @@
 /* Mapping, protecting, purging and moving memory: see os.h. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -51,7 +50,6 @@ size_t os_page_bytes(void)
 	}
 	return bytes;
 }
-
 
 /* A range that a kernel with pages of ours would take. */
 static bool is_of_pages(const void *address, size_t bytes)
@@ -379,12 +377,8 @@ size_t os_mappings_max(void)
 {
 	char digits[24];
 	size_t count = 0;
-	long file = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0);
+	long length = os_file_content("/proc/sys/vm/max_map_count", digits, sizeof(digits));
 
-	if (syscall_failed(file))
-		return MAPPINGS_DEFAULT;
-	long length = SYSCALL3(SYS_read, file, digits, sizeof(digits));
-	SYSCALL1(SYS_close, file);
 	for (long i = 0; i < length && digits[i] >= '0' && digits[i] <= '9'; i++)
 		count = count * 10 + (size_t)(digits[i] - '0');
 	return count > 0 ? count : MAPPINGS_DEFAULT;

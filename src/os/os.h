@@ -107,6 +107,8 @@ void os_file_close(struct os_file *file);
 
 /* The whole of a file, which is closed again; how many bytes, or a negative errno: EFBIG if there are more. */
 long os_file_content(const char *path, void *buffer, size_t capacity);
+/* Appends to a file, which is made if there is none; a pipe that nobody reads is an error. */
+int os_file_append(const char *path, const char *bytes, size_t length);
 
 /* ---- thread.c ---- */
 
@@ -138,9 +140,6 @@ int os_thread_id_quick(void);
 /* Where the calling thread's stack ends (its high end), seen from a stack pointer; 0 if that is another stack: an
  * alternate one, a coroutine's. A thread's control block counts as stack: it is readable and lies above. */
 uintptr_t os_stack_end(uintptr_t here);
-
-/* Appends to a file, which is made if there is none; a pipe that nobody reads is an error. */
-int os_file_append(const char *path, const char *bytes, size_t length);
 
 /* ---- inspect.c: opens files below /proc ---- */
 

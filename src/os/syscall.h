@@ -2,6 +2,7 @@
 #ifndef QUARRY_OS_SYSCALL_H
 #define QUARRY_OS_SYSCALL_H
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "base/compiler.h"
@@ -71,6 +72,12 @@ static inline long syscall6(long number, long a, long b, long c, long d, long e,
 static inline bool syscall_failed(long result)
 {
 	return (unsigned long)result >= (unsigned long)-4095L;
+}
+
+/* Opens a file to read it; a descriptor, or a negative errno. `flags`: further ones of openat(2). */
+static inline long syscall_open_read(const char *path, int flags)
+{
+	return SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags, 0);
 }
 
 #endif

@@ -1,7 +1,6 @@
-/* Threads, sleeping, writing, the end of the process, and what an address belongs to: see os.h and base/port.h. */
+/* Threads, sleeping, the end of the process, and what an address belongs to: see os.h and base/port.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -30,55 +29,6 @@ void port_futex_wait(_Atomic uint32_t *word, uint32_t expected)
 void port_futex_wake(_Atomic uint32_t *word, uint32_t count)
 {
 	SYSCALL3(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
-}
-
-static int write_all(long file, const char *text, size_t length)
-{
-	int refusals = 0;
-
-	while (length > 0) {
-		long written = SYSCALL3(SYS_write, file, text, length);
-
-		/* A non-blocking terminal that is full drains soon; one that nobody reads must not stop us. */
-		if (written == -EINTR)
-			continue;
-		if (written == -EAGAIN && refusals++ < 10000) {
-			os_pause();
-			continue;
-		}
-		if (written <= 0)
-			return written == 0 ? -EIO : (int)written;
-		text += written;
-		length -= (size_t)written;
-	}
-	return 0;
-}
-
-void port_write_error(const char *text, size_t length)
-{
-	write_all(2, text, length);
-}
-
-/* False of a pipe that nobody reads: the open of one that has a name fails, of one that is opened by its descriptor's
- * number in /proc it doesn't, and a write would send SIGPIPE. */
-static bool is_read(long file)
-{
-	struct pollfd poll = { .fd = (int)file, .events = POLLOUT };
-	struct timespec none = { 0 };
-
-	return SYSCALL5(SYS_ppoll, &poll, 1, &none, NULL, 0) <= 0 || (poll.revents & POLLERR) == 0;
-}
-
-int os_file_append(const char *path, const char *bytes, size_t length)
-{
-	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
-	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
-
-	if (syscall_failed(file))
-		return (int)file;
-	int error = is_read(file) ? write_all(file, bytes, length) : -EPIPE;
-	SYSCALL1(SYS_close, file);
-	return error;
 }
 
 int os_process_id(void)
@@ -156,14 +106,9 @@ void os_thread_name_of(int id, char name[16])
 	struct text text = text_over(path, sizeof(path));
 
 	text_format(&text, "/proc/self/task/%u/comm", (uint64_t)id);
-	name[0] = 0;
-	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	if (syscall_failed(file))
-		return;
-	long length = SYSCALL3(SYS_read, file, name, 16);
-	SYSCALL1(SYS_close, file);
+	long length = os_file_content(path, name, 16);
 	/* The kernel adds a newline. */
-	name[length > 0 && !syscall_failed(length) ? length - 1 : 0] = 0;
+	name[length > 0 ? length - 1 : 0] = 0;
 }
 
 /* The kernel leaves at least 128 MiB below main's stack free of mappings (mmap_base), so this much is only stack. */
