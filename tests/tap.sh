@@ -10,6 +10,7 @@
 #     is "$got" "$expected" "name"            # equal strings
 #     like "$got" 'regular expression' "name" # bash's extended regular expressions
 #     unlike "$got" 'regular expression' "name"
+#     same_with "options" "name" command arguments...   # the same output and status, preloaded and not
 #     pass "name"; not_ok "name"; skip "name" "reason"; skip_all "reason"; bail "what can't be"
 #     diag "text"                             # goes to the log
 #
@@ -36,6 +37,21 @@ trap 'rm -rf "$scratch"' EXIT
 plan() {
 	tap_planned=$1
 	echo "1..$1"
+}
+
+# same_with OPTIONS NAME COMMAND...: output and status are the same preloaded with these options as without Quarry, but
+# for lines that match $said_besides, if that is set; skipped if the command isn't there.
+same_with() {
+	local options=$1 name=$2 expected found
+	shift 2
+	if ! command -v "$1" >/dev/null; then
+		skip "$name" "no $1"
+		return
+	fi
+	expected=$(timeout 300 "$@" 2>&1; echo "status $?")
+	found=$(QUARRY_OPTIONS=$options LD_PRELOAD=$QUARRY_SO timeout 300 "$@" 2>&1; echo "status $?")
+	[ -z "${said_besides-}" ] || found=$(grep -av "$said_besides" <<<"$found")
+	is "$found" "$expected" "$name"
 }
 
 done_testing() {

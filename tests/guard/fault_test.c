@@ -167,6 +167,12 @@ static void test_protection(void **state UNUSED)
 
 /* ---- How many bytes: one instruction each ---- */
 
+struct row {
+	void (*run)(void *place);
+	const char *says;
+	bool avx;
+};
+
 #if defined(__x86_64__)
 #define INSTRUCTION(name, text) static void name(void *place) { __asm__ volatile(text :: "r"(place) : "rax", "xmm0", "xmm1", "memory"); }
 INSTRUCTION(read_1, "movb (%0), %%al")
@@ -200,11 +206,7 @@ INSTRUCTION(avx_32, "vmovdqu (%0), %%ymm0")
 INSTRUCTION(avx_32_compare, "vpcmpeqb (%0), %%ymm0, %%ymm1")
 INSTRUCTION(avx_8, "vaddsd (%0), %%xmm0, %%xmm1")
 
-static const struct row {
-	void (*run)(void *place);
-	const char *says;
-	bool avx;
-} instructions[] = {
+static const struct row instructions[] = {
 	{ read_1, "read of 1 byte at", false }, { read_1_wide, "read of 1 byte at", false },
 	{ read_2, "read of 2 bytes at", false }, { read_2_plain, "read of 2 bytes at", false },
 	{ read_4, "read of 4 bytes at", false }, { read_4_wide, "read of 4 bytes at", false },
@@ -250,11 +252,7 @@ INSTRUCTION(write_pair, "stp xzr, xzr, [%0]")
 INSTRUCTION(write_16, "str q0, [%0]")
 INSTRUCTION(write_vector_pair, "stp q0, q1, [%0]")
 
-static const struct row {
-	void (*run)(void *place);
-	const char *says;
-	bool avx;
-} instructions[] = {
+static const struct row instructions[] = {
 	{ read_1, "read of 1 byte at", false }, { read_1_wide, "read of 1 byte at", false },
 	{ read_2, "read of 2 bytes at", false }, { read_4, "read of 4 bytes at", false },
 	{ read_4_wide, "read of 4 bytes at", false }, { read_8, "read of 8 bytes at", false },

@@ -1,7 +1,5 @@
 /* What sample.sh has sampled. A sampled block is told by its usable size, which is what was asked for. Sizes that are a
  * class's own can't be told so. */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -14,6 +12,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "../preload/program.h"
+#include "../preload/sandbox.h"
 
 #define CHECK(condition) \
 	do { \
@@ -220,25 +221,12 @@ static void churn(void)
 	}
 }
 
-/* What every sandbox allows, and no more, once the program has started: any other call kills. */
+/* Once the program has started. */
 static void sandboxed(void)
 {
-#if defined(__x86_64__) || defined(__aarch64__)
-	static const int allowed[] = { SYS_read, SYS_write, SYS_exit, SYS_exit_group, SYS_mmap, SYS_munmap, SYS_mremap,
-		                       SYS_madvise, SYS_mprotect, SYS_futex, SYS_rt_sigreturn, SYS_clock_gettime };
-	enum { COUNT = sizeof(allowed) / sizeof(allowed[0]) };
-	struct sock_filter code[COUNT + 3];
-
 	pairs(100, 10);
-	code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (int i = 0; i < COUNT; i++)
-		code[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], COUNT - i, 0);
-	code[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	code[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog program = { COUNT + 3, code };
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+	if (enter_sandbox())
 		churn();
-#endif
 	_exit(0);
 }
 
@@ -316,19 +304,11 @@ static void memory(void)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(void);
-	} all[] = {
+	static const struct part all[] = {
 		{ "sizes", sizes }, { "shares", shares }, { "calls", calls }, { "threads", threads }, { "forks", forks },
 		{ "long_lived", long_lived }, { "churn", churn }, { "sandboxed", sandboxed }, { "use_after_free", use_after_free }, { "overflow", overflow },
 		{ "underwrite", underwrite }, { "interior_free", interior_free }, { "quiet", quiet }, { "memory", memory },
 	};
 
-	for (size_t i = 0; argc == 2 && i < sizeof(all) / sizeof(all[0]); i++)
-		if (strcmp(all[i].name, argv[1]) == 0) {
-			all[i].run();
-			return 0;
-		}
-	return 2;
+	return run_part(all, sizeof(all) / sizeof(all[0]), argc, argv) ? 0 : 2;
 }

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include <dlfcn.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 
+#include "program.h"
 #include "quarry/quarry.h"
+#include "sandbox.h"
 
 #define MUST(condition) \
 	do { \
@@ -302,21 +302,8 @@ static void locked(void)
 /* What every sandbox allows, and no more: any other call kills. */
 static void sandboxed(void)
 {
-#if defined(__x86_64__) || defined(__aarch64__)
-	static const int allowed[] = { SYS_read, SYS_write, SYS_exit, SYS_exit_group, SYS_mmap, SYS_munmap, SYS_mremap,
-		                       SYS_madvise, SYS_mprotect, SYS_futex, SYS_rt_sigreturn, SYS_clock_gettime };
-	enum { COUNT = sizeof(allowed) / sizeof(allowed[0]) };
-	struct sock_filter code[COUNT + 3];
-
-	code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (int i = 0; i < COUNT; i++)
-		code[i + 1] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], COUNT - i, 0);
-	code[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	code[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog program = { COUNT + 3, code };
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+	if (enter_sandbox())
 		churn((void *)1);
-#endif
 	write(1, "good\n", 5);
 	_exit(0);
 }
@@ -367,10 +354,7 @@ static void touch_behind(void)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(void);
-	} all[] = {
+	static const struct part all[] = {
 		{ "forms", forms }, { "told", told }, { "many", many }, { "threads", threads }, { "forks", forks },
 		{ "module", module }, { "unguarded", unguarded }, { "locked", locked }, { "sandboxed", sandboxed }, { "double_free", double_free },
 		{ "overflow", overflow }, { "overflow_at_exit", overflow_at_exit }, { "realloc_freed", realloc_freed },
@@ -379,11 +363,8 @@ int main(int argc, char **argv)
 
 	if (pipe(ends) != 0)
 		return 2;
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (strcmp(argv[1], all[i].name) == 0) {
-			all[i].run();
-			puts("good");
-			return 0;
-		}
-	return 2;
+	if (!run_part(all, sizeof(all) / sizeof(all[0]), argc, argv))
+		return 2;
+	puts("good");
+	return 0;
 }

@@ -92,18 +92,12 @@ fi
 
 # ---- Whole programs say what they say without it
 
+said_besides='^quarry: guard: [0-9]* guards are made'
 same() {
-	local name=$1 expected found
+	local name=$1 options
 	shift
-	if ! command -v "$1" >/dev/null; then
-		skip "$name" "no $1"
-		return
-	fi
-	expected=$(timeout 300 "$@" 2>&1; echo "status $?")
 	for options in "" ,guard_with=protection; do
-		found=$(QUARRY_OPTIONS="guard=on$options" LD_PRELOAD="$QUARRY_SO" timeout 300 "$@" 2>&1; echo "status $?")
-		found=$(grep -v '^quarry: guard: [0-9]* guards are made' <<<"$found")
-		is "$found" "$expected" "$name${options:+ ($options)}"
+		same_with "guard=on$options" "$name${options:+ ($options)}" "$@"
 	done
 }
 export PYTHONMALLOC=malloc

@@ -4,6 +4,7 @@
 #define QUARRY_TESTS_PRELOAD_PROGRAM_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,23 @@ static inline void sleep_ms(long milliseconds)
 
 	while (nanosleep(&time, &time) != 0)
 		;
+}
+
+/* What the first argument chooses. */
+struct part {
+	const char *name;
+	void (*run)(void);
+};
+
+/* False if there is no such part. */
+static inline bool run_part(const struct part *parts, size_t count, int argc, char **argv)
+{
+	for (size_t i = 0; argc == 2 && i < count; i++)
+		if (strcmp(parts[i].name, argv[1]) == 0) {
+			parts[i].run();
+			return true;
+		}
+	return false;
 }
 
 static inline size_t file_read(const char *path, char *text, size_t capacity)
