@@ -1,8 +1,9 @@
 /* `quarry run`: starts a program with the library preloaded, and says so if it won't be active there.
  *
  * The command becomes the program (exec), so its process id, job control, signals and exit status are its own and
- * nothing stays in between; but in guard mode, where a parent stays that reads the reports (watch.h). That leaves no one to look afterwards; a parent that waits and looks in /proc/PID/maps
- * would miss a program that ends at once, come too early or too late for others, and have to imitate all of the above.
+ * nothing stays in between; but in guard mode, where a parent stays that reads the reports (watch.h). That leaves no one to
+ * look afterwards; a parent that waits and looks in /proc/PID/maps would miss a program that ends at once, come too early or
+ * too late for others, and have to imitate all of the above.
  * So the question is asked before: of the program's files (static, privileged, other machine, other C library, own
  * malloc) and then of the program's own loader, which lists what it would load under this very LD_PRELOAD without
  * running the program (rehearsal.h). What is left is a security module that changes the profile at exec; `quarry check

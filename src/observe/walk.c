@@ -226,7 +226,7 @@ struct quarry_description walk_describe(const void *address)
 
 	if (guarded_owns(address))
 		return describe_guarded(address);
-	if (slots_is_table(address))
+	if (guarded_is_table(address))
 		place.kind = PLACE_METADATA;
 	switch (place.kind) {
 	case PLACE_FOREIGN:
