@@ -96,6 +96,19 @@ enum quarry_purge {
 /* As quarry_trim(0) does it for all. Returns 0 with errno EINVAL if flags are none, or others than these. */
 QUARRY_EXPORT size_t quarry_purge(unsigned flags);
 
+/* ---- When memory can't be had ---- */
+
+/* Sets a function that is called when a request can't be served, after all that is free and can be reached has gone back;
+ * NULL for none. `size`: the bytes that were asked for. It returns true if it has freed something: then the request is tried
+ * again, and if that fails it is called again. With false the request fails: NULL and ENOMEM; operator new goes on to
+ * std::new_handler.
+ * It runs on the thread that asked, which holds no lock of Quarry's, and may call every function here and in the C library, also
+ * allocate; what it asks for itself fails at once where memory is short, without another call of it on this thread. Several
+ * threads may be in it at a time. It must return (no longjmp, no exception), and must not free or resize the block that
+ * the thread is just resizing. Not called for sizes that no address space, or the option `limit`, has room for. After it has been
+ * replaced, a thread that is in it, or about to call it, may still be. */
+QUARRY_EXPORT void quarry_set_oom_handler(bool (*handler)(size_t size, void *context), void *context);
+
 /* ---- Looking inside ---- */
 
 /* What an address is to Quarry. */

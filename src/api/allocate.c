@@ -7,6 +7,7 @@
 #include "api/fast.h"
 #include "api/foreign.h"
 #include "api/init.h"
+#include "api/shortage.h"
 #include "block/large.h"
 #include "block/lookup.h"
 #include "block/sweep.h"
@@ -42,13 +43,31 @@ static COLD void *allocate_guarded(struct asked asked, unsigned class_index, con
 	                                               .zeroed = asked.zeroed, .caller = caller });
 }
 
+static struct entry take(unsigned class_index)
+{
+	struct heap *heap = life_heap();
+
+	return heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
+}
+
+static COLD struct entry take_again(unsigned class_index, size_t size)
+{
+	/* The slab, and what it needs of metadata. */
+	struct shortage shortage = { .size = size, .needed = (size_classes[class_index].units + 1u) * UNIT_BYTES };
+	struct entry entry = { NULL, NULL };
+
+	while (entry.block == NULL && shortage_relieve(&shortage))
+		entry = take(class_index);
+	return entry;
+}
+
 /* A block whose state is still CACHED or CACHED_ZERO, from the thread's own heap or the shared one. */
-static struct entry refill(unsigned class_index)
+static struct entry refill(unsigned class_index, size_t size)
 {
 	purge_end_hold();
-	struct heap *heap = life_heap();
-	struct entry entry = heap != NULL ? heap_take(heap, class_index) : shared_take(class_index);
-
+	struct entry entry = take(class_index);
+	if (UNLIKELY(entry.block == NULL))
+		entry = take_again(class_index, size);
 	sweep_tick();
 	return entry;
 }
@@ -67,7 +86,7 @@ ALWAYS_INLINE struct entry take_missed(unsigned class_index, struct asked asked,
 		if (*guarded != NULL)
 			return entry;
 	}
-	return LIKELY(entry.block == NULL) ? refill(class_index) : entry;
+	return LIKELY(entry.block == NULL) ? refill(class_index, asked.size) : entry;
 }
 
 ALWAYS_INLINE void *live_entry(struct entry entry, unsigned class_index)
@@ -99,6 +118,19 @@ ALWAYS_INLINE void *allocate_small(unsigned class_index, struct asked asked, con
 	return live_entry(*magazine->top--, class_index);
 }
 
+static COLD void *large_again(struct asked asked, size_t alignment)
+{
+	void *block = NULL;
+
+	/* Its colour, and metadata. */
+	if (asked.size > PTRDIFF_MAX - 2 * UNIT_BYTES)
+		return NULL;
+	struct shortage shortage = { .size = asked.size, .needed = asked.size + 2 * UNIT_BYTES };
+	while (block == NULL && shortage_relieve(&shortage))
+		block = large_make(asked.size, alignment, asked.zeroed);
+	return block;
+}
+
 ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const void *caller)
 {
 	init_ensure();
@@ -110,7 +142,7 @@ ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const v
 	purge_end_hold();
 	sweep_tick();
 	void *block = large_make(asked.size, alignment, asked.zeroed);
-	if (UNLIKELY(block == NULL))
+	if (UNLIKELY(block == NULL) && (block = large_again(asked, alignment)) == NULL)
 		return allocate_failed();
 	memcheck_allocated(block, large_good_size(asked.size), asked.zeroed);
 	return block;

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "api/shortage.h"
 #include "base/bits.h"
 #include "base/config.h"
 #include "base/lock.h"
@@ -17,6 +18,7 @@
 #include "os/os.h"
 #include "quarry/quarry.h"
 #include "space/huge.h"
+#include "space/limit.h"
 #include "space/purge.h"
 #include "thread/fork.h"
 #include "thread/life.h"
@@ -95,6 +97,20 @@ static enum huge huge_wish(unsigned thp)
 	return thp == OPTION_thp_system ? HUGE_AS_SYSTEM : HUGE_NONE;
 }
 
+/* Guarded blocks lie on pages of their own, which guard_limit bounds: at most half is theirs, and what is not can't be used
+ * by others. */
+static void limit_start(struct options *options)
+{
+	uint64_t limit = options->limit;
+
+	if (limit > 0 && (options->guard || options->sample > 0)) {
+		uint64_t half = limit / 2;
+		options->guard_limit = options->guard_limit > 0 ? min_size(options->guard_limit, half) : half;
+		limit -= options->guard_limit;
+	}
+	limit_configure(limit);
+}
+
 static void reports_start(const struct options *options)
 {
 	report_configure(&(struct report_settings){
@@ -128,9 +144,12 @@ void init_once(void)
 	if (!atomic_load_explicit(&init_done, memory_order_relaxed)) {
 		options_read(&sealed.options);
 		huge_configure(huge_wish(sealed.options.thp));
+		limit_start(&sealed.options);
 		purge_configure(sealed.options.retain, sealed.options.retain_percent, sealed.options.retain_max,
 		                sealed.options.decay_ms);
-		purge_set_uncommit(os_data_limit() != UINT64_MAX || os_overcommit_is_strict());
+		uint64_t data_limit = os_data_limit();
+		purge_set_uncommit(data_limit != UINT64_MAX || os_overcommit_is_strict());
+		shortage_configure(os_address_space_limit(), data_limit);
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		life_init();

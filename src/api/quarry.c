@@ -7,6 +7,7 @@
 #include "api/fast.h"
 #include "api/init.h"
 #include "api/resize.h"
+#include "api/shortage.h"
 #include "api/trim.h"
 #include "base/bits.h"
 #include "guard/report.h"
@@ -69,6 +70,11 @@ int quarry_stats_measured(struct quarry_stats *stats) { return checked(stats_fil
 void quarry_set_report_handler(void (*handler)(const struct quarry_report *report, void *context), void *context)
 {
 	report_set_handler(handler, context);
+}
+
+void quarry_set_oom_handler(bool (*handler)(size_t size, void *context), void *context)
+{
+	shortage_set_handler(handler, context);
 }
 
 int64_t quarry_leak_check(void)

@@ -52,7 +52,7 @@ struct options {
 #undef OPTION_COUNT
 #undef OPTION_STRING
 #undef OPTION_RANGE
-	uint8_t source[32];          /* enum option_source of each row, in the table's order */
+	uint8_t source[64];          /* enum option_source of each row, in the table's order */
 };
 
 enum option_type {

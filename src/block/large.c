@@ -13,6 +13,7 @@
 #include "base/memcheck.h"
 #include "os/os.h"
 #include "space/huge.h"
+#include "space/limit.h"
 #include "space/meta.h"
 #include "space/purge.h"
 #include "space/span.h"
@@ -184,14 +185,17 @@ void *large_make(size_t bytes, size_t alignment, bool zeroed)
 	return block;
 }
 
-/* Gives units back to the free spans. error: what mapping them afresh gave, if that was tried. */
-static void place_release(uintptr_t start, size_t units, size_t mapped_units, int error, bool dirty)
+/* Gives units back to the free spans. error: what mapping them afresh gave, if that was tried. `moved`: the limit of the
+ * process doesn't count them since their pages went elsewhere. */
+static void place_release(uintptr_t start, size_t units, size_t mapped_units, int error, bool dirty, bool moved)
 {
 	lock_take(&space_lock);
 	if (error != -ENOMEM)
 		span_release_mapped(start, units, mapped_units, dirty);
 	else if (mapped_units > 0)
 		page_map_set(start, mapped_units, &span_nobody);        /* nobody gets it any more */
+	if (moved && error != -ENOMEM)
+		limit_note(units * UNIT_BYTES);
 	lock_release(&space_lock);
 }
 
@@ -202,7 +206,7 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 	int error = moved ? huge_remap_fresh((void *)start, units * UNIT_BYTES) : 0;
 	bool dirty = moved ? error != 0 : !purge_before_release((void *)start, units * UNIT_BYTES);
 
-	place_release(start, units, mapped_units, error, dirty);
+	place_release(start, units, mapped_units, error, dirty, false);
 }
 
 void large_release(struct span *large)
@@ -301,9 +305,9 @@ static void source_release(struct span *large, struct move move)
 	int error = moved ? huge_remap_fresh((void *)large->start, large->moved.units * UNIT_BYTES) : 0;
 
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	place_release(large->start, move.units, 1, error, error != 0);
+	place_release(large->start, move.units, 1, error, error != 0, true);
 	if (large->units > move.units)
-		place_release(large->start + move.units * UNIT_BYTES, large->units - move.units, 0, 0, true);
+		place_release(large->start + move.units * UNIT_BYTES, large->units - move.units, 0, 0, true, false);
 	lock_take(&space_lock);
 	header_retire(large);
 	lock_release(&space_lock);
@@ -330,9 +334,13 @@ void *large_move(struct span *large, size_t bytes)
 	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
 	size_t moving = move.units * UNIT_BYTES;
 	lock_take(&space_lock);
+	/* What moves is there once. */
+	limit_note((size_t)0 - moving);
 	struct span *target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
 	if (target != NULL)
 		span_forget_dirty(range.start, range.units);
+	else
+		limit_note(moving);
 	lock_release(&space_lock);
 	if (target == NULL)
 		return NULL;
@@ -343,6 +351,7 @@ void *large_move(struct span *large, size_t bytes)
 		if (whole)
 			span_release_mapped(range.start, range.units, 0, false);
 		header_retire(target);
+		limit_note(moving);
 		lock_release(&space_lock);
 		return NULL;
 	}

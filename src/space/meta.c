@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "os/os.h"
 #include "space/huge.h"
+#include "space/limit.h"
 #include "space/space.h"
 
 #define ARENA_MAX 1024
@@ -81,35 +82,46 @@ static bool arena_open(size_t bytes)
 	return true;
 }
 
-static bool commit_up_to(uintptr_t address)
+static bool commit_up_to(uintptr_t address, bool for_free)
 {
 	size_t needed = ROUND_UP(address - meta.committed, os_page_bytes());
 	size_t step = max_size(COMMIT_BYTES_MIN, min_size(meta.committed_total / 8, COMMIT_BYTES_MAX));
 
 	step = min_size(max_size(ROUND_UP(step, os_page_bytes()), needed), meta.end - meta.committed);
-	if (os_commit((void *)meta.committed, step) != 0) {
+	if (!limit_allows(step) || os_commit((void *)meta.committed, step) != 0) {
 		step = needed;
-		if (os_commit((void *)meta.committed, step) != 0)
+		if ((!for_free && !limit_allows(step)) || os_commit((void *)meta.committed, step) != 0)
 			return false;
 	}
+	limit_note(step);
 	meta.committed += step;
 	arenas[meta.opened_count - 1].committed_bytes += step;
 	meta.committed_total += step;
 	return true;
 }
 
-void *meta_alloc(size_t bytes)
+static void *take(size_t bytes, bool for_free)
 {
 	bytes = ROUND_UP(bytes, CACHE_LINE_BYTES);
 	DCHECK(lock_is_held(&space_lock));
 	if (meta.end - meta.next < bytes && !arena_open(bytes))
 		return NULL;
-	if (meta.committed < meta.next + bytes && !commit_up_to(meta.next + bytes))
+	if (meta.committed < meta.next + bytes && !commit_up_to(meta.next + bytes, for_free))
 		return NULL;
 	void *memory = (void *)meta.next;
 	meta.next += bytes;
 	meta.used_bytes += bytes;
 	return memory;
+}
+
+void *meta_alloc(size_t bytes)
+{
+	return take(bytes, false);
+}
+
+void *meta_alloc_for_free(size_t bytes)
+{
+	return take(bytes, true);
 }
 
 void *meta_alloc_recycled(size_t bytes)

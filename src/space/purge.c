@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "os/os.h"
 #include "space/huge.h"
+#include "space/limit.h"
 #include "space/pressure.h"
 #include "space/region.h"
 #include "space/span.h"
@@ -321,17 +322,20 @@ static bool uncommit_step(void)
 
 	lock_take(&space_lock);
 	bool found = !LOAD(paused) && span_take_clean(UNCOMMIT_STEP_UNITS, &range);
+	size_t bytes = found ? range.units * UNIT_BYTES : 0;
 	STORE(in_flight, LOAD(in_flight) + found);
+	/* Clean, though they look used. */
+	limit_note((size_t)0 - bytes);
 	lock_release(&space_lock);
 	if (!found)
 		return false;
-	size_t bytes = range.units * UNIT_BYTES;
 	int error = huge_uncommit((void *)range.start, bytes);
 	lock_take(&space_lock);
 	struct region *region = region_of((void *)range.start);
 	if (error == 0)
 		region_note_uncommitted(region, region_unit(region, range.start), range.units);
 	span_release_mapped(range.start, range.units, 0, false);
+	limit_note(bytes);
 	STORE(in_flight, LOAD(in_flight) - (LOAD(in_flight) > 0));
 	lock_release(&space_lock);
 	return error == 0;
@@ -488,6 +492,28 @@ size_t purge_all(size_t keep_bytes)
 	while (uncommit_step() || fork_waited(&waits))
 		;
 	return resident;
+}
+
+bool purge_for(size_t bytes)
+{
+	size_t excess = limit_excess(bytes);
+	size_t dirty = dirty_bytes();
+	bool found = dirty > 0;
+
+	/* Without an excess the kernel has refused, for which only what is uncommitted counts. */
+	if (excess == 0) {
+		purge_all(0);
+		found = true;
+	} else {
+		size_t keep = dirty - min_size(dirty, excess);
+		while ((dirty = dirty_bytes()) > keep && purge_step(false, 1, NULL, min_size(dirty - keep, PURGE_STEP_BYTES)) > 0)
+			;
+	}
+	for (unsigned waits = 0; LOAD(in_flight) > 0 && waits < PAUSES_MAX; waits++) {
+		os_pause();
+		found = true;
+	}
+	return found;
 }
 
 struct purge_figures purge_figures(void)

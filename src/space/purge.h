@@ -50,6 +50,11 @@ void purge_tick(void);
  * of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
 
+/* So many bytes can't be had: gives back of the free spans' memory what the limit of the process makes necessary, or all if
+ * it is the kernel that refuses, and waits for the steps of others, whose spans are nobody's meanwhile. False if there was
+ * nothing, so that to try again is of no use. */
+bool purge_for(size_t bytes);
+
 /* The child of a fork gives nothing back by itself until it allocates on its own account: what it frees is mostly its
  * parent's as well, so that dropping it frees nothing and costs page tables of its own. Freed spans wait as dirty. What
  * is asked for (purge_all, sweep_all, purge_range) is done all the same. */

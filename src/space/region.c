@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "os/os.h"
 #include "space/huge.h"
+#include "space/limit.h"
 #include "space/meta.h"
 
 /* A region is several times the machine's memory, so that one is enough for almost every program. */
@@ -130,15 +131,28 @@ size_t region_bits_run(const uint64_t *bits, size_t first, size_t end, bool valu
 
 /* ---- Reserving ---- */
 
+/* What there is to reserve from, as it was at the first reservation: later a sandbox may kill for the question. Where less is
+ * allowed by then, reservations halve. */
+static struct {
+	bool known;
+	uint64_t limit;
+	uint64_t memory_bytes;
+} machine;
+
 static size_t reserve_bytes_wanted(size_t needed_bytes)
 {
-	uint64_t limit = os_address_space_limit();
 	size_t wanted;
 
+	if (!machine.known) {
+		machine.limit = os_address_space_limit();
+		machine.memory_bytes = os_memory_bytes();
+		machine.known = true;
+	}
+	uint64_t limit = machine.limit;
 	if (limit != UINT64_MAX)
 		wanted = max_size(limit / (region_count() == 0 ? LIMIT_FRACTION_FIRST : LIMIT_FRACTION), LIMITED_BYTES_MIN);
 	else
-		wanted = max_size(RESERVE_BYTES_MIN, min_size(os_memory_bytes() * MEMORY_MULTIPLE, RESERVE_BYTES_MAX));
+		wanted = max_size(RESERVE_BYTES_MIN, min_size(machine.memory_bytes * MEMORY_MULTIPLE, RESERVE_BYTES_MAX));
 	return ROUND_UP(max_size(wanted, needed_bytes), UNIT_BYTES);
 }
 
@@ -168,6 +182,13 @@ static struct layout layout_of(size_t region_bytes)
 	return layout;
 }
 
+/* What so much of the page map takes with its units' bits, which are accessible from the start and touched as the page map
+ * grows. */
+static size_t map_memory(size_t page_map_bytes)
+{
+	return page_map_bytes + BIT_MAPS * os_page_bytes() + page_map_bytes / 8 / sizeof(uintptr_t) * BIT_MAPS;
+}
+
 /* Reserves a region of at least needed_bytes, better wanted_bytes: halves until the kernel agrees. */
 static struct region *region_reserve(size_t needed_bytes)
 {
@@ -190,10 +211,11 @@ static struct region *region_reserve(size_t needed_bytes)
 	size_t map_step = min_size(layout.page_map_bytes, page);
 	char *bits = memory + page;
 	char *meta = bits + layout.bits_bytes + layout.page_map_bytes + page;
-	if (os_commit(bits, layout.bits_bytes + map_step) != 0) {
+	if (!limit_allows(map_memory(map_step)) || os_commit(bits, layout.bits_bytes + map_step) != 0) {
 		os_unmap(memory, layout.total);
 		return NULL;
 	}
+	limit_note(map_memory(map_step));
 	meta_add_arena(meta, layout.meta_bytes);
 	struct region *region = count == 0 ? &region_first : meta_alloc(sizeof(*region));
 	if (region == NULL) {
@@ -224,8 +246,10 @@ static bool page_map_cover(struct region *region, size_t committed_bytes)
 
 	if (needed <= region->page_map_bytes)
 		return true;
-	if (os_commit((char *)region->page_map + region->page_map_bytes, needed - region->page_map_bytes) != 0)
+	size_t more = needed - region->page_map_bytes;
+	if (!limit_allows(map_memory(more)) || os_commit((char *)region->page_map + region->page_map_bytes, more) != 0)
 		return false;
+	limit_note(map_memory(more));
 	region->page_map_bytes = needed;
 	return true;
 }

@@ -7,6 +7,7 @@
 #include "space/span.h"
 
 #include "base/check.h"
+#include "space/limit.h"
 #include "space/meta.h"
 #include "space/region.h"
 
@@ -103,7 +104,7 @@ static struct span *descriptor_new(void)
 	struct span *span = spans.unused;
 
 	if (span == NULL)
-		return meta_alloc(sizeof(*span));
+		return meta_alloc_for_free(sizeof(*span));
 	spans.unused = span->list.next;
 	return span;
 }
@@ -251,11 +252,19 @@ static bool commit_again(uintptr_t start, size_t units)
 	return region_commit_again(region, region_unit(region, start), units);
 }
 
+/* Whether the limit of the process allows units of a free span to be used: those that are dirty count already. */
+static bool may_use(const struct span *span, uintptr_t start, size_t units)
+{
+	if (LIKELY(limit_bytes() == 0))
+		return true;
+	return limit_allows((units - dirty_units_in(region_of((void *)start), span, start, units)) * UNIT_BYTES);
+}
+
 static bool take_from(struct span *span, size_t units, size_t alignment, struct span_range *range)
 {
 	uintptr_t start = span != NULL ? aligned_start(span, units, alignment) : 0;
 
-	if (start == 0 || !commit_again(start, units))
+	if (start == 0 || !may_use(span, start, units) || !commit_again(start, units))
 		return false;
 	free_cut(span, start, units, range);
 	note_taken(range);
@@ -293,11 +302,13 @@ static bool take_committed(size_t units, size_t alignment, struct span_range *ra
 
 	if (region_uncommitted_units() > 0 &&
 	    ((span = tree_committed_fit(spans.dirty, units, alignment, &start)) != NULL ||
-	     (span = tree_committed_fit(spans.clean, units, alignment, &start)) != NULL)) {
+	     (span = tree_committed_fit(spans.clean, units, alignment, &start)) != NULL) &&
+	    may_use(span, start, units)) {
 		free_cut(span, start, units, range);
 		note_taken(range);
+		return true;
 	}
-	return span != NULL;
+	return false;
 }
 
 void span_note_given_back(size_t units)
@@ -335,7 +346,7 @@ bool span_take(size_t units, size_t alignment, struct span_range *range)
 	struct region *region;
 	uintptr_t start;
 	size_t new_units;
-	if (!region_grow(padded, &region, &start, &new_units))
+	if (!limit_allows(units * UNIT_BYTES) || !region_grow(padded, &region, &start, &new_units))
 		return false;
 	free_add(region, start, new_units, false);
 	return take_from(tree_best_fit(spans.clean, padded), units, alignment, range) ||
@@ -351,7 +362,8 @@ bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
 	if (region == NULL)
 		return false;
 	struct span *span = free_neighbour(region, start);
-	if (span == NULL || span->start != start || span->units < units || !commit_again(start, units))
+	if (span == NULL || span->start != start || span->units < units || !may_use(span, start, units) ||
+	    !commit_again(start, units))
 		return false;
 	free_cut(span, start, units, range);
 	return true;

@@ -75,6 +75,7 @@ static void test_defaults(void **state UNUSED)
 	assert_int_equal(options.retain, 16 * MIB);
 	assert_int_equal(options.retain_percent, 25);
 	assert_int_equal(options.retain_max, 1024 * GIB);
+	assert_int_equal(options.limit, 0);
 	assert_true(options.scavenger);
 	assert_true(options.pressure);
 	assert_int_equal(options.thp, OPTION_thp_default);
@@ -162,6 +163,7 @@ static void test_values(void **state UNUSED)
 	assert_int_equal(accepted("retain_percent=1000")->retain_percent, 1000);
 	assert_int_equal(accepted("retain_max=0")->retain_max, 0);
 	assert_int_equal(accepted("retain_max=96M")->retain_max, 96 * MIB);
+	assert_int_equal(accepted("limit=96M")->limit, 96 * MIB);
 	/* Keys that begin alike don't meet. */
 	assert_int_equal(accepted("retain_max=1M,retain_percent=3")->retain, 16 * MIB);
 	assert_false(accepted("scavenger=off")->scavenger);
@@ -474,6 +476,7 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: retain=1536K (QUARRY_OPTIONS)\n"
 	                    "quarry: retain_percent=25 (default)\n"
 	                    "quarry: retain_max=1T (default)\n"
+	                    "quarry: limit=0 (default)\n"
 	                    "quarry: scavenger=on (default)\n"
 	                    "quarry: pressure=on (default)\n"
 	                    "quarry: thp=default (default)\n"
