@@ -7,6 +7,7 @@
 
 enum os_call {
 	OS_CALL_RESERVE,
+	OS_CALL_RESERVE_UNCHARGED,
 	OS_CALL_COMMIT,
 	OS_CALL_UNCOMMIT,
 	OS_CALL_PROTECT_NONE,
@@ -15,6 +16,15 @@ enum os_call {
 	OS_CALL_REMAP_FRESH,
 	OS_CALL_MOVE,                   /* each piece that os_move moves, there and back */
 	OS_CALL_RESIDENT,
+	OS_CALL_ADVISE_HUGE,
+	OS_CALL_SEAL,
+	OS_CALL_GUARD_INSTALL,
+	OS_CALL_GUARD_REMOVE,
+	OS_CALL_OPEN,                   /* of any file */
+	OS_CALL_READ,                   /* of files that are kept open, and of what is known of pages */
+	OS_CALL_COPY,
+	OS_CALL_SIGNAL_ACTION,
+	OS_CALL_SIGNAL_SEND,            /* to another thread, to stop it */
 	OS_CALL_THREAD_START,
 	OS_CALL_COUNT
 };

@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "base/port.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -107,7 +108,9 @@ bool os_file_open(struct os_file *file, const char *path)
 
 long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uint64_t offset)
 {
-	return SYSCALL4(SYS_pread64, file->number, buffer, capacity, offset);
+	int error = os_fault(OS_CALL_READ);
+
+	return error != 0 ? error : SYSCALL4(SYS_pread64, file->number, buffer, capacity, offset);
 }
 
 void os_file_close(struct os_file *file)
@@ -188,9 +191,11 @@ static bool is_read(long file)
 
 int os_file_append(const char *path, const char *bytes, size_t length)
 {
-	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
-	long file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+	long file = os_fault(OS_CALL_OPEN);
 
+	/* Not blocking: the open of a pipe that nobody reads fails, and doesn't wait for ever. */
+	if (file == 0)
+		file = SYSCALL4(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
 	if (syscall_failed(file))
 		return (int)file;
 	int error = is_read(file) ? write_all(file, bytes, length) : -EPIPE;

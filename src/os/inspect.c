@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "base/text.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -95,6 +96,8 @@ size_t os_pages_own(int file, uintptr_t start, size_t pages, unsigned char *own)
 {
 	uint64_t entries[256];
 
+	if (os_fault(OS_CALL_READ) != 0)
+		return 0;
 	if (pages > sizeof(entries) / sizeof(entries[0]))
 		pages = sizeof(entries) / sizeof(entries[0]);
 	long got = SYSCALL4(SYS_pread64, file, entries, pages * sizeof(entries[0]), start / os_kernel_page_bytes() * sizeof(entries[0]));
@@ -110,6 +113,8 @@ size_t os_copy(void *to, uintptr_t from, size_t bytes)
 {
 	size_t copied = 0;
 
+	if (os_fault(OS_CALL_COPY) != 0)
+		return 0;
 	/* The kernel copies page by page, and says how far it came. */
 	while (copied < bytes) {
 		struct iovec local = { (char *)to + copied, bytes - copied };

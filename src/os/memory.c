@@ -102,6 +102,8 @@ bool os_overcommit_is_strict(void)
 
 void *os_reserve_uncharged(size_t bytes)
 {
+	if (os_fault(OS_CALL_RESERVE_UNCHARGED) != 0)
+		return NULL;
 	return map_anywhere(bytes, PROT_NONE, MAP_NORESERVE);
 }
 
@@ -168,7 +170,9 @@ int os_protect_read(void *address, size_t bytes)
 
 int os_seal(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_mseal, address, bytes, 0);
+	int error = os_fault(OS_CALL_SEAL);
+
+	return error != 0 ? error : (int)SYSCALL3(SYS_mseal, address, bytes, 0);
 }
 
 /* A page of our own that has been written to; NULL if there is none to be had. */
@@ -227,7 +231,9 @@ int os_remap_fresh(void *address, size_t bytes)
 
 int os_advise_huge(void *address, size_t bytes, bool wanted)
 {
-	return advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	int error = os_fault(OS_CALL_ADVISE_HUGE);
+
+	return error != 0 ? error : advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 void os_unmap(void *address, size_t bytes)
@@ -349,12 +355,16 @@ void os_zero(void *address, size_t bytes)
 
 int os_guard_install(void *address, size_t bytes)
 {
-	return advise(address, bytes, MADV_GUARD_INSTALL);
+	int error = os_fault(OS_CALL_GUARD_INSTALL);
+
+	return error != 0 ? error : advise(address, bytes, MADV_GUARD_INSTALL);
 }
 
 int os_guard_remove(void *address, size_t bytes)
 {
-	return advise(address, bytes, MADV_GUARD_REMOVE);
+	int error = os_fault(OS_CALL_GUARD_REMOVE);
+
+	return error != 0 ? error : advise(address, bytes, MADV_GUARD_REMOVE);
 }
 
 bool os_has_guards(void)

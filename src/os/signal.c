@@ -3,13 +3,18 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
 int os_signal_action(int number, const struct sigaction *action, struct sigaction *before)
 {
 	int saved_errno = errno;
-	int error = sigaction(number, action, before) == 0 ? 0 : -errno;
+	int error = os_fault(OS_CALL_SIGNAL_ACTION);
+
+	if (error != 0)
+		return error;
+	error = sigaction(number, action, before) == 0 ? 0 : -errno;
 
 	errno = saved_errno;
 	return error;

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "base/compiler.h"
+#include "os/fault.h"
 
 #if defined(__x86_64__)
 
@@ -77,7 +78,9 @@ static inline bool syscall_failed(long result)
 /* Opens a file to read it; a descriptor, or a negative errno. `flags`: further ones of openat(2). */
 static inline long syscall_open_read(const char *path, int flags)
 {
-	return SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags, 0);
+	int error = os_fault(OS_CALL_OPEN);
+
+	return error != 0 ? error : SYSCALL4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags, 0);
 }
 
 #endif

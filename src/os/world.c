@@ -13,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/port.h"
+#include "os/fault.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -166,7 +167,8 @@ static uint32_t signals_send(const int *ids, size_t count, int *sent, size_t *se
 			continue;
 		if (!os_thread_blocks(ids[i], &blocked) || (blocked >> (world.number - 1) & 1) != 0)
 			continue;
-		if (syscall_failed(SYSCALL3(SYS_tgkill, os_process_id(), ids[i], world.number)))
+		if (os_fault(OS_CALL_SIGNAL_SEND) != 0 ||
+		    syscall_failed(SYSCALL3(SYS_tgkill, os_process_id(), ids[i], world.number)))
 			continue;
 		sent[(*sent_count)++] = ids[i];
 		asked++;

@@ -7,6 +7,8 @@
 #include "space/span.h"
 
 #include "base/check.h"
+#include "base/memcheck.h"
+#include "os/os.h"
 #include "space/limit.h"
 #include "space/meta.h"
 #include "space/region.h"
@@ -99,6 +101,12 @@ static struct span *tree_best_fit(struct span *root, size_t units)
 
 /* ---- Free spans ---- */
 
+/* Under space_lock; units may be the negative of what is to be taken off. */
+static void total_add(_Atomic size_t *total, size_t units)
+{
+	atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + units, memory_order_relaxed);
+}
+
 static struct span *descriptor_new(void)
 {
 	struct span *span = spans.unused;
@@ -116,15 +124,32 @@ static void descriptor_recycle(struct span *span)
 	spans.unused = span;
 }
 
+/* Memory for descriptors is refused while units become free, of which some are accessible: one of them, at an end, becomes
+ * descriptors, and is in use from then on. NULL if none will do. */
+static COLD struct span *descriptor_from(struct region *region, uintptr_t *start, size_t *units)
+{
+	size_t first = region_unit(region, *start);
+	bool at_start = region_bits_count(region->uncommitted, first, 1) == 0;
+	size_t unit = at_start ? first : first + *units - 1;
+
+	if (region_bits_count(region->uncommitted, unit, 1) != 0)
+		return NULL;
+	struct span *made = (struct span *)(region->base + unit * UNIT_BYTES);
+	memcheck_writable(made, UNIT_BYTES);
+	os_zero(made, UNIT_BYTES);
+	region_bits_clear(region->dirty, unit, 1);
+	region_bits_clear(region->aged, unit, 1);
+	for (size_t i = 0; i < UNIT_BYTES / sizeof(*made); i++)
+		descriptor_recycle(&made[i]);
+	total_add(&spans.used_units, 1);
+	*start += at_start ? UNIT_BYTES : 0;
+	*units -= 1;
+	return descriptor_new();
+}
+
 static struct span **tree_of(const struct span *span)
 {
 	return span->dirty_units > 0 ? &spans.dirty : &spans.clean;
-}
-
-/* Under space_lock; units may be the negative of what is to be taken off. */
-static void total_add(_Atomic size_t *total, size_t units)
-{
-	atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + units, memory_order_relaxed);
 }
 
 /* So many of the units' dirty bits are set. */
@@ -170,14 +195,18 @@ static struct span *free_neighbour(const struct region *region, uintptr_t addres
 	return span->kind == SPAN_FREE ? span : NULL;
 }
 
-/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. Without memory for a
- * descriptor the units are out of use until a neighbour is released: that costs address space, never correctness. */
-static void free_add(const struct region *region, uintptr_t start, size_t units, bool dirty)
+/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. What has no descriptor, and
+ * can't give one, is out of use from then on: that costs address space, never correctness. */
+static void free_add(struct region *region, uintptr_t start, size_t units, bool dirty)
 {
-	size_t dirty_units = dirty ? units : 0;
 	struct span *before = free_neighbour(region, start - UNIT_BYTES);
 	struct span *after = free_neighbour(region, start + units * UNIT_BYTES);
+	struct span *alone = NULL;
 
+	if (before == NULL && after == NULL && (alone = descriptor_new()) == NULL &&
+	    (alone = descriptor_from(region, &start, &units)) == NULL)
+		return;
+	size_t dirty_units = dirty ? units : 0;
 	if (before != NULL) {
 		free_remove(region, before);
 		start = before->start;
@@ -190,18 +219,18 @@ static void free_add(const struct region *region, uintptr_t start, size_t units,
 		dirty_units += after->dirty_units;
 		if (before != NULL)
 			descriptor_recycle(after);
-		else
-			before = after;
 	}
-	if (before == NULL && (before = descriptor_new()) == NULL)
-		return;
-	free_insert(region, before, start, units, dirty_units);
+	struct span *span = before != NULL ? before : after != NULL ? after : alone;
+	if (units > 0)
+		free_insert(region, span, start, units, dirty_units);
+	else
+		descriptor_recycle(span);
 }
 
 /* Cuts [start, start + units) out of a free span; what is left on both sides stays free. */
 static void free_cut(struct span *span, uintptr_t start, size_t units, struct span_range *range)
 {
-	const struct region *region = region_of((void *)start);
+	struct region *region = region_of((void *)start);
 	size_t before = (start - span->start) >> UNIT_LOG2;
 	size_t after = span->units - before - units;
 	size_t dirty_before = dirty_units_in(region, span, span->start, before);
@@ -216,10 +245,17 @@ static void free_cut(struct span *span, uintptr_t start, size_t units, struct sp
 	if (before > 0)
 		free_insert(region, span, span->start, before, dirty_before);
 	if (after > 0) {
+		uintptr_t after_start = start + units * UNIT_BYTES;
 		struct span *rest = before > 0 ? descriptor_new() : span;
-		if (rest == NULL)
-			return;
-		free_insert(region, rest, start + units * UNIT_BYTES, after, dirty_after);
+		if (rest == NULL) {
+			/* The bits are counted anew: one of the units may have been dirty. */
+			rest = descriptor_from(region, &after_start, &after);
+			dirty_after = region_bits_count(region->dirty, region_unit(region, after_start), after);
+		}
+		if (rest != NULL && after > 0)
+			free_insert(region, rest, after_start, after, dirty_after);
+		else if (rest != NULL)
+			descriptor_recycle(rest);
 	} else if (before == 0) {
 		descriptor_recycle(span);
 	}

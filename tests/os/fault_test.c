@@ -38,6 +38,41 @@ static bool run_nothing(void)
 	return false;
 }
 
+static bool visit_none(const struct os_mapping *mapping UNUSED, void *context UNUSED)
+{
+	return true;
+}
+
+static void test_files(void)
+{
+	struct os_file file;
+	unsigned char own[1];
+	char text[16];
+	uint64_t signals;
+	int id;
+
+	assert_true(os_file_open(&file, "/proc/self/stat"));
+	os_file_read(&file, text, sizeof(text), 0);
+	int pages = os_pages_open();
+	always(OS_CALL_READ, EIO);
+	assert_int_equal(os_file_read(&file, text, sizeof(text), 0), -EIO);
+	assert_int_equal(os_pages_own(pages, (uintptr_t)&file & ~(uintptr_t)4095, 1, own), 0);
+	os_file_close(&file);
+	os_pages_close(pages);
+	always(OS_CALL_OPEN, EACCES);
+	assert_false(os_file_open(&file, "/proc/self/stat"));
+	assert_int_equal(os_file_append("/dev/null", "x", 1), -EACCES);
+	assert_int_equal(os_mappings(visit_none, NULL), -EACCES);
+	assert_int_equal(os_pages_open(), -EACCES);
+	assert_int_equal(os_threads(&id, 1), -EACCES);
+	assert_false(os_thread_blocks(os_thread_id(), &signals));
+	os_thread_name_of(os_thread_id(), text);
+	assert_string_equal(text, "");
+	assert_true(os_mappings_max() > 0);
+	os_fault_reset(1);
+	assert_int_equal(os_mappings(visit_none, NULL), 0);
+}
+
 /* Each call alone, with what it would have changed unchanged. */
 static void test_each_call(void **state UNUSED)
 {
@@ -71,6 +106,23 @@ static void test_each_call(void **state UNUSED)
 	assert_int_equal(os_move(memory, other, bytes), -ENOMEM);
 	assert_ones(memory);
 	assert_ones(other);
+	always(OS_CALL_RESERVE_UNCHARGED, ENOMEM);
+	assert_null(os_reserve_uncharged(bytes));
+	always(OS_CALL_SEAL, ENOSYS);
+	assert_int_equal(os_seal(memory, bytes), -ENOSYS);
+	always(OS_CALL_ADVISE_HUGE, EINVAL);
+	assert_int_equal(os_advise_huge(memory, bytes, false), -EINVAL);
+	always(OS_CALL_GUARD_INSTALL, EINVAL);
+	assert_int_equal(os_guard_install(memory, bytes), -EINVAL);
+	assert_false(os_has_guards());
+	assert_ones(memory);
+	always(OS_CALL_GUARD_REMOVE, ENOMEM);
+	assert_int_equal(os_guard_remove(memory, bytes), -ENOMEM);
+	test_files();
+	always(OS_CALL_COPY, EPERM);
+	assert_int_equal(os_copy(other, (uintptr_t)memory, bytes), 0);
+	always(OS_CALL_SIGNAL_ACTION, EPERM);
+	assert_int_equal(os_signal_action(SIGUSR1, NULL, &(struct sigaction){ 0 }), -EPERM);
 	always(OS_CALL_THREAD_START, EAGAIN);
 	assert_false(os_thread_start(run_nothing, "nothing"));
 	assert_int_equal(os_fault_failed(OS_CALL_THREAD_START), 1);
