@@ -93,7 +93,8 @@ enum quarry_purge {
 	QUARRY_PURGE_SPANS = 4,         /* free spans */
 	QUARRY_PURGE_ALL = 7,
 };
-/* As quarry_trim(0) does it for all. Returns 0 with errno EINVAL if flags are none, or others than these. */
+/* As quarry_trim(0) does it for all, but how many bytes were resident is not asked: it returns how many went back, with those
+ * that the program had never touched. Returns 0 with errno EINVAL if flags are none, or others than these. */
 QUARRY_EXPORT size_t quarry_purge(unsigned flags);
 
 /* ---- When memory can't be had ---- */

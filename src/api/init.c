@@ -20,6 +20,7 @@
 #include "space/huge.h"
 #include "space/limit.h"
 #include "space/purge.h"
+#include "space/region.h"
 #include "thread/fork.h"
 #include "thread/life.h"
 #include "thread/sample.h"
@@ -149,9 +150,10 @@ void init_once(void)
 		                sealed.options.decay_ms);
 		uint64_t data_limit = os_data_limit();
 		purge_set_uncommit(data_limit != UINT64_MAX || os_overcommit_is_strict());
-		shortage_configure(os_address_space_limit(), data_limit);
+		shortage_configure(region_know_machine(), data_limit);
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
+		os_thread_id_learn();
 		life_init();
 		reports_start(&sealed.options);
 		if (sealed.options.guard || sealed.options.sample > 0)

@@ -55,7 +55,7 @@ PUBLIC void free_aligned_sized(void *block, size_t alignment, size_t size)
 PUBLIC void cfree(void *block);
 PUBLIC void cfree(void *block) { fast_release(block, "cfree"); }
 
-PUBLIC int malloc_trim(size_t keep_bytes) { return trim(QUARRY_PURGE_ALL, keep_bytes) > 0; }
+PUBLIC int malloc_trim(size_t keep_bytes) { return trim(QUARRY_PURGE_ALL, keep_bytes, false) > 0; }
 PUBLIC struct mallinfo2 mallinfo2(void) { return info_mallinfo2(); }
 PUBLIC struct mallinfo mallinfo(void) { return info_mallinfo(); }
 PUBLIC void malloc_stats(void) { stats_print(); }

@@ -27,7 +27,7 @@ void *quarry_valloc(size_t size) { return aligned_valloc(size); }
 void *quarry_pvalloc(size_t size) { return aligned_pvalloc(size); }
 size_t quarry_usable_size(const void *block) { return usable_size(block, "quarry_usable_size"); }
 size_t quarry_good_size(size_t size) { return good_size(size); }
-size_t quarry_trim(size_t keep_bytes) { return trim(QUARRY_PURGE_ALL, keep_bytes); }
+size_t quarry_trim(size_t keep_bytes) { return trim(QUARRY_PURGE_ALL, keep_bytes, true); }
 struct quarry_description quarry_describe(const void *address) { return walk_describe(address); }
 size_t quarry_stats_json(char *buffer, size_t capacity) { return stats_json(buffer, capacity); }
 
@@ -46,7 +46,7 @@ void *quarry_reallocarray(void *block, size_t count, size_t size)
 size_t quarry_purge(unsigned flags)
 {
 	if (flags != 0 && (flags & ~(unsigned)QUARRY_PURGE_ALL) == 0)
-		return trim(flags, 0);
+		return trim(flags, 0, false);
 	errno = EINVAL;
 	return 0;
 }

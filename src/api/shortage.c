@@ -93,7 +93,7 @@ static bool relieve(struct shortage *shortage)
 		shortage->stage++;
 		/* fall through */
 	case STAGE_CACHED:
-		trim(QUARRY_PURGE_CACHED, 0);
+		trim(QUARRY_PURGE_CACHED, 0, false);
 		purge_for(shortage->needed);
 		return true;
 	default:

@@ -20,15 +20,15 @@ static void drop_cached(void)
 	pool_tidy();
 }
 
-size_t trim(unsigned flags, size_t keep_bytes)
+size_t trim(unsigned flags, size_t keep_bytes, bool count)
 {
 	size_t dropped = 0;
 
 	if ((flags & QUARRY_PURGE_CACHED) != 0)
 		drop_cached();
 	if ((flags & QUARRY_PURGE_PAGES) != 0)
-		dropped += sweep_all(SLAB_SWEEP_ALL, true);
+		dropped += sweep_all(SLAB_SWEEP_ALL, count);
 	if ((flags & QUARRY_PURGE_SPANS) != 0)
-		dropped += purge_all(keep_bytes);
+		dropped += count ? purge_all(keep_bytes) : purge_all_uncounted(keep_bytes);
 	return dropped;
 }

@@ -5,7 +5,7 @@
 #include "base/compiler.h"
 
 /* Returns the parts of free memory that the flags name (enum quarry_purge), of free spans all but keep_bytes; how many
- * bytes of resident memory went back. No lock held. */
-size_t trim(unsigned flags, size_t keep_bytes);
+ * bytes went back: with `count` what of them was resident, by the kernel's word, for which a sandbox may kill. No lock held. */
+size_t trim(unsigned flags, size_t keep_bytes, bool count);
 
 #endif

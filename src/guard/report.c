@@ -42,7 +42,7 @@ static _Atomic bool ending;
 /* False if the thread has it already: it comes from its own report, by a fault or from a handler. */
 static bool turn_take(void)
 {
-	uint32_t thread = (uint32_t)os_thread_id();
+	uint32_t thread = (uint32_t)os_thread_id_quick();
 	uint32_t other = 0;
 
 	while (!atomic_compare_exchange_strong(&writing, &other, thread)) {
@@ -217,7 +217,7 @@ static void say_thread(struct text *text)
 	char name[16];
 
 	os_thread_name(name);
-	text_format(text, "  thread   %u", (uint64_t)os_thread_id());
+	text_format(text, "  thread   %u", (uint64_t)os_thread_id_quick());
 	if (name[0] != 0)
 		text_format(text, " (%s)", name);
 	text_char(text, '\n');

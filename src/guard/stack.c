@@ -115,7 +115,6 @@ bool stack_configure(size_t depth, size_t depot_bytes, bool names)
 		return false;
 	atomic_store_explicit(&depot.used_words, 1, memory_order_relaxed);
 	unwind_use_cache(memory_make(UNWIND_CACHE_BYTES));
-	os_thread_id_learn();
 	own_code_find();
 	atomic_store_explicit(&depot.ready, true, memory_order_release);
 	return true;

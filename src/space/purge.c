@@ -480,18 +480,34 @@ static bool fork_waited(unsigned *waits)
 	return true;
 }
 
-size_t purge_all(size_t keep_bytes)
+static size_t purge_down_to(size_t keep_bytes, size_t *resident)
 {
-	size_t resident = 0;
+	size_t purged = 0;
 	unsigned waits = 0;
 	size_t dirty;
 
-	while ((dirty = dirty_bytes()) > keep_bytes)
-		if (purge_step(false, 1, &resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES)) == 0 && !fork_waited(&waits))
+	while ((dirty = dirty_bytes()) > keep_bytes) {
+		size_t step = purge_step(false, 1, resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES));
+		purged += step;
+		if (step == 0 && !fork_waited(&waits))
 			break;
+	}
 	while (uncommit_step() || fork_waited(&waits))
 		;
+	return purged;
+}
+
+size_t purge_all(size_t keep_bytes)
+{
+	size_t resident = 0;
+
+	purge_down_to(keep_bytes, &resident);
 	return resident;
+}
+
+size_t purge_all_uncounted(size_t keep_bytes)
+{
+	return purge_down_to(keep_bytes, NULL);
 }
 
 bool purge_for(size_t bytes)
@@ -502,7 +518,7 @@ bool purge_for(size_t bytes)
 
 	/* Without an excess the kernel has refused, for which only what is uncommitted counts. */
 	if (excess == 0) {
-		purge_all(0);
+		purge_all_uncounted(0);
 		found = true;
 	} else {
 		size_t keep = dirty - min_size(dirty, excess);

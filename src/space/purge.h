@@ -49,6 +49,8 @@ void purge_tick(void);
 /* Gives back all but keep_bytes of the free spans' memory, and uncommits what is free in whole pieces; returns the bytes
  * of resident memory that went back. */
 size_t purge_all(size_t keep_bytes);
+/* The same without asking the kernel what of it is resident, for which a sandbox may kill: all counts. */
+size_t purge_all_uncounted(size_t keep_bytes);
 
 /* So many bytes can't be had: gives back of the free spans' memory what the limit of the process makes necessary, or all if
  * it is the kernel that refuses, and waits for the steps of others, whose spans are nobody's meanwhile. False if there was

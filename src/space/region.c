@@ -131,24 +131,29 @@ size_t region_bits_run(const uint64_t *bits, size_t first, size_t end, bool valu
 
 /* ---- Reserving ---- */
 
-/* What there is to reserve from, as it was at the first reservation: later a sandbox may kill for the question. Where less is
- * allowed by then, reservations halve. */
+/* What there is to reserve from, as it was at the start: later a sandbox may kill for the question. Where less is allowed by
+ * then, reservations halve. */
 static struct {
 	bool known;
 	uint64_t limit;
 	uint64_t memory_bytes;
 } machine;
 
-static size_t reserve_bytes_wanted(size_t needed_bytes)
+uint64_t region_know_machine(void)
 {
-	size_t wanted;
-
 	if (!machine.known) {
 		machine.limit = os_address_space_limit();
 		machine.memory_bytes = os_memory_bytes();
 		machine.known = true;
 	}
-	uint64_t limit = machine.limit;
+	return machine.limit;
+}
+
+static size_t reserve_bytes_wanted(size_t needed_bytes)
+{
+	size_t wanted;
+
+	uint64_t limit = region_know_machine();
 	if (limit != UINT64_MAX)
 		wanted = max_size(limit / (region_count() == 0 ? LIMIT_FRACTION_FIRST : LIMIT_FRACTION), LIMITED_BYTES_MIN);
 	else

@@ -16,6 +16,8 @@ bool region_grow(size_t units, struct region **region, uintptr_t *start, size_t 
 
 /* The units of all regions that are uncommitted. */
 size_t region_uncommitted_units(void);
+/* Asks how large the machine is, once: before the second thread, or under space_lock. Returns RLIMIT_AS. */
+uint64_t region_know_machine(void);
 /* What is committed is limited, so more runs are worth it. Before the second thread exists. */
 void region_expect_limits(bool limited);
 /* Whether these committed units may become uncommitted: there are not too many runs, or they join one. */

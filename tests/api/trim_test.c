@@ -126,7 +126,8 @@ static void test_purge_in_parts(void **state UNUSED)
 	assert_int_equal(quarry_purge(QUARRY_PURGE_PAGES | QUARRY_PURGE_CACHED), 0);
 	full = resident();
 	said = quarry_purge(QUARRY_PURGE_SPANS);
-	assert_int_equal(said, full - resident());
+	/* The rest of a large block's last unit, which nobody has touched, counts. */
+	assert_in_range(said, full - resident(), full - resident() + UNIT_BYTES);
 	assert_true(said >= 2 * MIB);
 	assert_int_equal(quarry_purge(QUARRY_PURGE_ALL), 0);
 	assert_int_equal(errno, 0);
