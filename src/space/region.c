@@ -16,6 +16,8 @@
 #define LIMIT_FRACTION_FIRST 4
 #define LIMIT_FRACTION 8
 #define LIMITED_BYTES_MIN (2 * MIB)
+/* Where address space is short, so much of a region's size must be left beside it. */
+#define REST_FRACTION 4
 /* The metadata of a region full of the smallest blocks is a fifteenth of it. */
 #define META_FRACTION 12
 /* Commit steps: this part of what is committed, within these bounds. What is committed and was never touched counts under
@@ -194,6 +196,18 @@ static size_t map_memory(size_t page_map_bytes)
 	return page_map_bytes + BIT_MAPS * os_page_bytes() + page_map_bytes / 8 / sizeof(uintptr_t) * BIT_MAPS;
 }
 
+/* A region that just fits would leave nothing of the address space: so much is to be left for the program's own mappings. */
+static void *reserve_but(size_t bytes, size_t rest)
+{
+	size_t all = bytes + ROUND_UP(rest, os_page_bytes());
+	void *memory = os_reserve(all);
+
+	if (memory == NULL || rest == 0)
+		return memory;
+	os_unmap(memory, all);
+	return os_reserve(bytes);
+}
+
 /* Reserves a region of at least needed_bytes, better wanted_bytes: halves until the kernel agrees. */
 static struct region *region_reserve(size_t needed_bytes)
 {
@@ -201,15 +215,17 @@ static struct region *region_reserve(size_t needed_bytes)
 	size_t bytes = reserve_bytes_wanted(needed_bytes);
 	size_t count = region_count();
 	struct layout layout = layout_of(bytes);
+	bool limited = machine.limit != UINT64_MAX;
 	char *memory;
 
 	if (count == REGION_MAX)
 		return NULL;
-	while ((memory = os_reserve(layout.total)) == NULL) {
+	while ((memory = reserve_but(layout.total, limited && bytes > needed_bytes ? bytes / REST_FRACTION : 0)) == NULL) {
 		if (bytes <= needed_bytes)
 			return NULL;
 		bytes = max_size(ROUND_DOWN(bytes / 2, UNIT_BYTES), needed_bytes);
 		layout = layout_of(bytes);
+		limited = true;
 	}
 	huge_note_reserved(memory, layout.total);
 	/* The bits whole, and of the page map what one page holds: 32 MiB of region with 4 KiB pages. */
