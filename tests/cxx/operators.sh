@@ -44,6 +44,7 @@ limited() (
 everywhere() {
 	results "$@"
 	results "$1, little memory" limited "${@:2}"
+	results "$1, the option limit" env QUARRY_OPTIONS=limit=1G "${@:2}" limited
 }
 
 everywhere "preloaded" env LD_PRELOAD="$QUARRY_SO" "$scratch/preloaded"
