@@ -219,7 +219,7 @@ void large_release(struct span *large)
 	lock_release(&space_lock);
 }
 
-/* Gives back the units behind the block's last page. */
+/* Gives back the units behind the block's last page. If metadata for them can't be had, the block stays as it is. */
 static void shrink(struct span *large, size_t bytes)
 {
 	size_t usable = ROUND_UP(max_size(bytes, 1), os_page_bytes());
@@ -228,6 +228,10 @@ static void shrink(struct span *large, size_t bytes)
 	bool moved = large->moved.units > keep;
 
 	lock_take(&space_lock);
+	if (tail_units > 0 && !span_split()) {
+		lock_release(&space_lock);
+		return;
+	}
 	large->large_bytes = usable;
 	large->units = keep;
 	large->moved.units = min_size(large->moved.units, keep);
@@ -334,9 +338,16 @@ void *large_move(struct span *large, size_t bytes)
 	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
 	size_t moving = move.units * UNIT_BYTES;
 	lock_take(&space_lock);
+	/* What is left of it is released in two pieces. */
+	bool two = move.units < large->units;
+	struct span *target = NULL;
 	/* What moves is there once. */
 	limit_note((size_t)0 - moving);
-	struct span *target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
+	if (!two || span_split()) {
+		target = span_for_block(bytes, GRANULE_ALIGNMENT, colour, &range);
+		if (target == NULL && two)
+			span_join();
+	}
 	if (target != NULL)
 		span_forget_dirty(range.start, range.units);
 	else
@@ -350,6 +361,8 @@ void *large_move(struct span *large, size_t bytes)
 		lock_take(&space_lock);
 		if (whole)
 			span_release_mapped(range.start, range.units, 0, false);
+		if (two)
+			span_join();
 		header_retire(target);
 		limit_note(moving);
 		lock_release(&space_lock);

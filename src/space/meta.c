@@ -82,7 +82,7 @@ static bool arena_open(size_t bytes)
 	return true;
 }
 
-static bool commit_up_to(uintptr_t address, bool for_free)
+static bool commit_up_to(uintptr_t address)
 {
 	size_t needed = ROUND_UP(address - meta.committed, os_page_bytes());
 	size_t step = max_size(COMMIT_BYTES_MIN, min_size(meta.committed_total / 8, COMMIT_BYTES_MAX));
@@ -90,7 +90,7 @@ static bool commit_up_to(uintptr_t address, bool for_free)
 	step = min_size(max_size(ROUND_UP(step, os_page_bytes()), needed), meta.end - meta.committed);
 	if (!limit_allows(step) || os_commit((void *)meta.committed, step) != 0) {
 		step = needed;
-		if ((!for_free && !limit_allows(step)) || os_commit((void *)meta.committed, step) != 0)
+		if (!limit_allows(step) || os_commit((void *)meta.committed, step) != 0)
 			return false;
 	}
 	limit_note(step);
@@ -100,28 +100,18 @@ static bool commit_up_to(uintptr_t address, bool for_free)
 	return true;
 }
 
-static void *take(size_t bytes, bool for_free)
+void *meta_alloc(size_t bytes)
 {
 	bytes = ROUND_UP(bytes, CACHE_LINE_BYTES);
 	DCHECK(lock_is_held(&space_lock));
 	if (meta.end - meta.next < bytes && !arena_open(bytes))
 		return NULL;
-	if (meta.committed < meta.next + bytes && !commit_up_to(meta.next + bytes, for_free))
+	if (meta.committed < meta.next + bytes && !commit_up_to(meta.next + bytes))
 		return NULL;
 	void *memory = (void *)meta.next;
 	meta.next += bytes;
 	meta.used_bytes += bytes;
 	return memory;
-}
-
-void *meta_alloc(size_t bytes)
-{
-	return take(bytes, false);
-}
-
-void *meta_alloc_for_free(size_t bytes)
-{
-	return take(bytes, true);
 }
 
 void *meta_alloc_recycled(size_t bytes)

@@ -12,8 +12,6 @@ bool meta_add_arena(void *start, size_t bytes);
 
 /* Zeroed on first use, aligned to a line. NULL if memory is short. */
 void *meta_alloc(size_t bytes);
-/* The same for what a free needs: the limit of the process (limit.h) doesn't stand in its way. */
-void *meta_alloc_for_free(size_t bytes);
 /* For pieces that need not be zero and come back: rounded up to a power of two. */
 void *meta_alloc_recycled(size_t bytes);
 void meta_free_recycled(void *memory, size_t bytes);

@@ -7,8 +7,6 @@
 #include "space/span.h"
 
 #include "base/check.h"
-#include "base/memcheck.h"
-#include "os/os.h"
 #include "space/limit.h"
 #include "space/meta.h"
 #include "space/region.h"
@@ -16,7 +14,6 @@
 static struct {
 	struct span *dirty;             /* roots */
 	struct span *clean;
-	struct span *unused;            /* descriptors to recycle, by list.next */
 	_Atomic size_t dirty_units;     /* written under space_lock, read without */
 	_Atomic size_t used_units;      /* the same */
 	size_t clean_units;
@@ -99,52 +96,92 @@ static struct span *tree_best_fit(struct span *root, size_t units)
 	return best;
 }
 
+/* ---- Descriptors ---- */
+
+/* A release can't be refused, so whatever it may need is made before something is taken: each range that is out may become
+ * a free span of its own, and so may what a cut leaves behind. What was never used stays untouched: it costs address space. */
+#define FRESH_PIECES_MAX 64
+#define MADE_MIN 16
+#define MADE_MAX 4096
+/* What a purge needs for a range: one that is cut off, and its own. */
+#define DESCRIPTORS_OF_RANGE 2
+/* Who gives memory back when no more of it is to be had mustn't need some first: for 8 ranges at once. */
+#define KEPT_FOR_PURGES (8 * DESCRIPTORS_OF_RANGE)
+
+static struct {
+	struct span *recycled;          /* by list.next */
+	struct {
+		struct span *next;
+		size_t count;
+	} fresh[FRESH_PIECES_MAX];      /* never used; none is empty */
+	size_t fresh_pieces;
+	size_t ready;                   /* recycled and fresh */
+	size_t total;
+	size_t ranges;                  /* that are out; ready is never less */
+} descriptors;
+
+static void descriptor_recycle(struct span *span)
+{
+	span->kind = SPAN_RETIRED;
+	span->list.next = descriptors.recycled;
+	descriptors.recycled = span;
+	descriptors.ready++;
+}
+
+static struct span *descriptor_new(void)
+{
+	struct span *span = descriptors.recycled;
+
+	DCHECK(descriptors.ready > 0);
+	descriptors.ready--;
+	if (span != NULL) {
+		descriptors.recycled = span->list.next;
+		return span;
+	}
+	size_t last = descriptors.fresh_pieces - 1;
+	span = descriptors.fresh[last].next++;
+	if (--descriptors.fresh[last].count == 0)
+		descriptors.fresh_pieces = last;
+	return span;
+}
+
+static COLD bool descriptors_make(size_t needed)
+{
+	size_t count = max_size(needed, max_size(MADE_MIN, min_size(descriptors.total / 4, MADE_MAX)));
+	struct span *made = meta_alloc(count * sizeof(*made));
+
+	if (made == NULL && count > needed) {
+		count = needed;
+		made = meta_alloc(count * sizeof(*made));
+	}
+	if (made == NULL)
+		return false;
+	descriptors.total += count;
+	if (descriptors.fresh_pieces < FRESH_PIECES_MAX) {
+		descriptors.fresh[descriptors.fresh_pieces].next = made;
+		descriptors.fresh[descriptors.fresh_pieces++].count = count;
+		descriptors.ready += count;
+		return true;
+	}
+	for (size_t i = 0; i < count; i++)
+		descriptor_recycle(&made[i]);
+	return true;
+}
+
+/* Whether there are so many besides what the ranges that are out may need. */
+static bool descriptors_ensure(size_t count)
+{
+	size_t needed = descriptors.ranges + count;
+
+	return LIKELY(descriptors.ready >= needed) || descriptors_make(needed - descriptors.ready);
+}
+
 /* ---- Free spans ---- */
 
 /* Under space_lock; units may be the negative of what is to be taken off. */
 static void total_add(_Atomic size_t *total, size_t units)
 {
 	atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + units, memory_order_relaxed);
-}
-
-static struct span *descriptor_new(void)
-{
-	struct span *span = spans.unused;
-
-	if (span == NULL)
-		return meta_alloc_for_free(sizeof(*span));
-	spans.unused = span->list.next;
-	return span;
-}
-
-static void descriptor_recycle(struct span *span)
-{
-	span->kind = SPAN_RETIRED;
-	span->list.next = spans.unused;
-	spans.unused = span;
-}
-
-/* Memory for descriptors is refused while units become free, of which some are accessible: one of them, at an end, becomes
- * descriptors, and is in use from then on. NULL if none will do. */
-static COLD struct span *descriptor_from(struct region *region, uintptr_t *start, size_t *units)
-{
-	size_t first = region_unit(region, *start);
-	bool at_start = region_bits_count(region->uncommitted, first, 1) == 0;
-	size_t unit = at_start ? first : first + *units - 1;
-
-	if (region_bits_count(region->uncommitted, unit, 1) != 0)
-		return NULL;
-	struct span *made = (struct span *)(region->base + unit * UNIT_BYTES);
-	memcheck_writable(made, UNIT_BYTES);
-	os_zero(made, UNIT_BYTES);
-	region_bits_clear(region->dirty, unit, 1);
-	region_bits_clear(region->aged, unit, 1);
-	for (size_t i = 0; i < UNIT_BYTES / sizeof(*made); i++)
-		descriptor_recycle(&made[i]);
-	total_add(&spans.used_units, 1);
-	*start += at_start ? UNIT_BYTES : 0;
-	*units -= 1;
-	return descriptor_new();
 }
 
 static struct span **tree_of(const struct span *span)
@@ -195,18 +232,13 @@ static struct span *free_neighbour(const struct region *region, uintptr_t addres
 	return span->kind == SPAN_FREE ? span : NULL;
 }
 
-/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. What has no descriptor, and
- * can't give one, is out of use from then on: that costs address space, never correctness. */
-static void free_add(struct region *region, uintptr_t start, size_t units, bool dirty)
+/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. */
+static void free_add(const struct region *region, uintptr_t start, size_t units, bool dirty)
 {
 	struct span *before = free_neighbour(region, start - UNIT_BYTES);
 	struct span *after = free_neighbour(region, start + units * UNIT_BYTES);
-	struct span *alone = NULL;
-
-	if (before == NULL && after == NULL && (alone = descriptor_new()) == NULL &&
-	    (alone = descriptor_from(region, &start, &units)) == NULL)
-		return;
 	size_t dirty_units = dirty ? units : 0;
+
 	if (before != NULL) {
 		free_remove(region, before);
 		start = before->start;
@@ -219,18 +251,17 @@ static void free_add(struct region *region, uintptr_t start, size_t units, bool 
 		dirty_units += after->dirty_units;
 		if (before != NULL)
 			descriptor_recycle(after);
+		else
+			before = after;
 	}
-	struct span *span = before != NULL ? before : after != NULL ? after : alone;
-	if (units > 0)
-		free_insert(region, span, start, units, dirty_units);
-	else
-		descriptor_recycle(span);
+	free_insert(region, before != NULL ? before : descriptor_new(), start, units, dirty_units);
 }
 
-/* Cuts [start, start + units) out of a free span; what is left on both sides stays free. */
+/* Cuts [start, start + units) out of a free span; what is left on both sides stays free, for which a descriptor may be
+ * needed. */
 static void free_cut(struct span *span, uintptr_t start, size_t units, struct span_range *range)
 {
-	struct region *region = region_of((void *)start);
+	const struct region *region = region_of((void *)start);
 	size_t before = (start - span->start) >> UNIT_LOG2;
 	size_t after = span->units - before - units;
 	size_t dirty_before = dirty_units_in(region, span, span->start, before);
@@ -245,17 +276,8 @@ static void free_cut(struct span *span, uintptr_t start, size_t units, struct sp
 	if (before > 0)
 		free_insert(region, span, span->start, before, dirty_before);
 	if (after > 0) {
-		uintptr_t after_start = start + units * UNIT_BYTES;
 		struct span *rest = before > 0 ? descriptor_new() : span;
-		if (rest == NULL) {
-			/* The bits are counted anew: one of the units may have been dirty. */
-			rest = descriptor_from(region, &after_start, &after);
-			dirty_after = region_bits_count(region->dirty, region_unit(region, after_start), after);
-		}
-		if (rest != NULL && after > 0)
-			free_insert(region, rest, after_start, after, dirty_after);
-		else if (rest != NULL)
-			descriptor_recycle(rest);
+		free_insert(region, rest, start + units * UNIT_BYTES, after, dirty_after);
 	} else if (before == 0) {
 		descriptor_recycle(span);
 	}
@@ -296,13 +318,21 @@ static bool may_use(const struct span *span, uintptr_t start, size_t units)
 	return limit_allows((units - dirty_units_in(region_of((void *)start), span, start, units)) * UNIT_BYTES);
 }
 
+/* A descriptor for when the range is released is there already. */
+static void take_range(struct span *span, uintptr_t start, size_t units, struct span_range *range)
+{
+	free_cut(span, start, units, range);
+	descriptors.ranges++;
+	DCHECK(descriptors.ready >= descriptors.ranges);
+}
+
 static bool take_from(struct span *span, size_t units, size_t alignment, struct span_range *range)
 {
 	uintptr_t start = span != NULL ? aligned_start(span, units, alignment) : 0;
 
 	if (start == 0 || !may_use(span, start, units) || !commit_again(start, units))
 		return false;
-	free_cut(span, start, units, range);
+	take_range(span, start, units, range);
 	note_taken(range);
 	return true;
 }
@@ -340,7 +370,7 @@ static bool take_committed(size_t units, size_t alignment, struct span_range *ra
 	    ((span = tree_committed_fit(spans.dirty, units, alignment, &start)) != NULL ||
 	     (span = tree_committed_fit(spans.clean, units, alignment, &start)) != NULL) &&
 	    may_use(span, start, units)) {
-		free_cut(span, start, units, range);
+		take_range(span, start, units, range);
 		note_taken(range);
 		return true;
 	}
@@ -370,7 +400,8 @@ bool span_take(size_t units, size_t alignment, struct span_range *range)
 	size_t padded = units + (alignment >> UNIT_LOG2) - 1;
 
 	DCHECK(lock_is_held(&space_lock));
-	if (padded < units)
+	/* For what a new piece of a region becomes, for what is cut off, and for the range. */
+	if (padded < units || !descriptors_ensure(3 + KEPT_FOR_PURGES))
 		return false;
 	if (take_from(tree_best_fit(spans.dirty, units), units, alignment, range) ||
 	    take_from(tree_best_fit(spans.clean, units), units, alignment, range) ||
@@ -419,7 +450,29 @@ void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, boo
 		region_bits_clear(region->dirty, first, units);
 	region_bits_clear(region->aged, first, units);
 	total_add(&spans.used_units, (size_t)0 - units);
+	DCHECK(descriptors.ranges > 0);
+	descriptors.ranges--;
 	free_add(region, start, units, dirty);
+}
+
+bool span_split(void)
+{
+	DCHECK(lock_is_held(&space_lock));
+	if (!descriptors_ensure(1 + KEPT_FOR_PURGES))
+		return false;
+	descriptors.ranges++;
+	return true;
+}
+
+void span_join(void)
+{
+	DCHECK(lock_is_held(&space_lock));
+	descriptors.ranges--;
+}
+
+size_t span_ranges(void)
+{
+	return descriptors.ranges;
 }
 
 size_t span_dirty_run(uintptr_t start, size_t units, size_t from_unit, size_t *run_units)
@@ -536,9 +589,9 @@ bool span_take_dirty(struct span *span, bool aged_only, size_t piece_units, size
 	DCHECK(lock_is_held(&space_lock));
 	struct span_range found = pieces_find(region, aged_only ? region->aged : region->dirty, first, first + span->units,
 	                                      piece_units);
-	if (found.units == 0)
+	if (found.units == 0 || !descriptors_ensure(DESCRIPTORS_OF_RANGE))
 		return false;
-	free_cut(span, found.start, min_size(found.units, max_size(ROUND_DOWN(max_units, piece_units), piece_units)), range);
+	take_range(span, found.start, min_size(found.units, max_size(ROUND_DOWN(max_units, piece_units), piece_units)), range);
 	return true;
 }
 
@@ -587,7 +640,9 @@ bool span_take_clean(size_t max_units, struct span_range *range)
 	if ((span = tree_clean_pieces(spans.clean, max_units, &pieces)) == NULL &&
 	    (span = tree_clean_pieces(spans.dirty, max_units, &pieces)) == NULL)
 		return false;
-	free_cut(span, pieces.start, pieces.units, range);
+	if (!descriptors_ensure(DESCRIPTORS_OF_RANGE))
+		return false;
+	take_range(span, pieces.start, pieces.units, range);
 	return true;
 }
 
@@ -647,6 +702,7 @@ bool span_is_valid(void)
 	DCHECK(lock_is_held(&space_lock));
 	tree_check(spans.dirty, NULL, true, &census);
 	tree_check(spans.clean, NULL, false, &census);
+	census.valid &= descriptors.ready >= descriptors.ranges && descriptors.ready + census.count == descriptors.total;
 	return census.valid && census.dirty_units == span_dirty_units() && census.clean_units == spans.clean_units &&
 	       census.uncommitted_units <= region_uncommitted_units();
 }

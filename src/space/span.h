@@ -14,11 +14,11 @@ struct span_range {
 };
 
 /* Takes `units` consecutive units whose start is a multiple of `alignment` (a power of two, >= UNIT_BYTES). False if
- * memory or address space is short. */
+ * memory or address space is short. What its release needs is there from then on. */
 bool span_take(size_t units, size_t alignment, struct span_range *range);
 
 /* Takes the `units` units from `start` on if they are free and lie in one region; false otherwise. For growing in
- * place. */
+ * place: they are released together with those in front of them. */
 bool span_take_at(uintptr_t start, size_t units, struct span_range *range);
 
 /* Gives units back. dirty: they may hold something else than zeros. mapped_units: so many of the first have a descriptor
@@ -28,6 +28,12 @@ static inline void span_release(uintptr_t start, size_t units, bool dirty)
 {
 	span_release_mapped(start, units, units, dirty);
 }
+
+/* A range that was taken will be released in one piece more: false if what that needs can't be had. Or it is one again. */
+bool span_split(void);
+void span_join(void);
+/* Ranges that are out, as many as releases will come. */
+size_t span_ranges(void);
 
 /* Which units of a range that was just taken hold something else than zeros is known until this is called: walks the
  * runs of dirty units. Call span_forget_dirty when done. */

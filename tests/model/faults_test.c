@@ -278,11 +278,10 @@ static void check_nothing_is_missing(bool holes)
 	MUST(quarry_stats(&stats) == 0);
 	MUST(stats.live_blocks == 0 && stats.live_bytes == 0);
 	MUST(stats.slab_count == 0 && stats.cached_bytes == 0 && stats.large_span_bytes == 0 && stats.dirty_bytes == 0);
-	MUST(holes || span_used_units() == committed_units() - free_units());
-	/* A unit may have become descriptors. */
-	MUST(holes || span_used_units() <= 2);
+	MUST(holes || (span_used_units() == 0 && committed_units() == free_units()));
 	lock_take(&space_lock);
 	MUST(span_is_valid());
+	MUST(holes || span_ranges() == 0);
 	lock_release(&space_lock);
 }
 
@@ -381,8 +380,9 @@ static void test_at_random(void **state UNUSED)
 	}
 }
 
-/* Free blocks between live ones, while nothing at all is granted: all are found again. */
-static void free_without_descriptors(void *argument UNUSED)
+/* Frees need no memory: blocks between live ones are freed while nothing at all is granted, and all are found again. Purges
+ * don't either. */
+static void free_without_memory(void *argument UNUSED)
 {
 	static void *blocks[3000];
 
@@ -391,32 +391,34 @@ static void free_without_descriptors(void *argument UNUSED)
 	purge_configure(GIB, 0, UINT64_MAX, 3600000);
 	for (size_t i = 0; i < 3000; i++)
 		MUST((blocks[i] = quarry_malloc(60000)) != NULL);
+	uint64_t calls = os_fault_calls(OS_CALL_COMMIT);
 	os_fault_set(OS_CALL_COMMIT, (struct os_fault){ .per_million = OS_FAULT_ALWAYS, .error = ENOMEM });
 	for (size_t i = 0; i < 3000; i += 2)
 		quarry_free(blocks[i]);
-	MUST(os_fault_failed(OS_CALL_COMMIT) > 0);
-	/* Three units for 1,500 descriptors, at most. */
-	MUST(span_dirty_units() >= 1497);
-	for (size_t i = 0; i < 1400; i++)
+	MUST(span_dirty_units() == 1500);
+	for (size_t i = 0; i < 1500; i++)
 		MUST((blocks[2 * i] = quarry_malloc(60000)) != NULL);
-	for (size_t i = 0; i < 1400; i++)
-		quarry_free(blocks[2 * i]);
+	for (size_t i = 0; i < 3000; i += 2)
+		quarry_free(blocks[i]);
+	quarry_trim(0);
+	MUST(span_dirty_units() == 0);
 	for (size_t i = 1; i < 3000; i += 2)
 		quarry_free(blocks[i]);
-	os_fault_reset(1);
 	quarry_trim(0);
-	MUST(span_used_units() <= 3 && span_used_units() == committed_units() - free_units());
+	MUST(os_fault_calls(OS_CALL_COMMIT) == calls);
+	MUST(span_used_units() == 0 && span_ranges() == 0 && committed_units() == free_units());
+	os_fault_reset(1);
 }
 
-static void test_free_without_descriptors(void **state UNUSED)
+static void test_free_without_memory(void **state UNUSED)
 {
-	ASSERT_EXITED(child_run(free_without_descriptors, NULL, NULL, 0));
+	ASSERT_EXITED(child_run(free_without_memory, NULL, NULL, 0));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_free_without_descriptors),
+		cmocka_unit_test(test_free_without_memory),
 		cmocka_unit_test(test_each_in_turn),
 		cmocka_unit_test(test_at_random),
 	};

@@ -312,6 +312,8 @@ static void test_huge_pieces(void **state UNUSED)
 	/* All but the first and the last unit, with one in use in the second huge page: 5 whole ones. */
 	uintptr_t last = range.start + 8 * HUGE_BYTES - UNIT_BYTES;
 	uintptr_t used = range.start + HUGE_BYTES + 7 * UNIT_BYTES;
+	for (size_t i = 0; i < 4; i++)
+		assert_true(span_split());
 	span_release(range.start + UNIT_BYTES, huge_units + 6, true);
 	span_release(used + UNIT_BYTES, 7 * huge_units - 9, true);
 	lock_release(&space_lock);
@@ -676,6 +678,9 @@ static void commit_is_refused(void *argument UNUSED)
 	struct span_range small = { .start = large.start + 64 * MIB, .units = MIB / UNIT_BYTES };
 
 	large.units -= small.units;
+	lock_take(&space_lock);
+	MUST(span_split());
+	lock_release(&space_lock);
 	*(char *)large.start = *(char *)wall.start = *(char *)small.start = 1;
 	release(large);
 	purge_all(0);

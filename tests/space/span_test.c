@@ -88,21 +88,6 @@ static size_t foretell_after_growth(size_t units, size_t alignment)
 	return start != SIZE_MAX ? start : fit(best_fit(padded, true), units, alignment);
 }
 
-static void check_all(void)
-{
-	size_t clean = 0, dirty = 0;
-
-	assert_true(span_is_valid());
-	for (size_t i = 0; i < shadow_units; i++) {
-		clean += shadow[i] == UNIT_CLEAN;
-		dirty += shadow[i] == UNIT_DIRTY || shadow[i] == UNIT_AGED;
-	}
-	assert_int_equal(span_dirty_units(), dirty);
-	assert_int_equal(span_clean_units(), clean);
-}
-
-/* ---- The steps ---- */
-
 struct held {
 	size_t start;
 	size_t units;
@@ -114,6 +99,22 @@ struct held {
 
 static struct held held[HELD_MAX];
 static size_t held_count;
+
+static void check_all(void)
+{
+	size_t clean = 0, dirty = 0;
+
+	assert_true(span_is_valid());
+	for (size_t i = 0; i < shadow_units; i++) {
+		clean += shadow[i] == UNIT_CLEAN;
+		dirty += shadow[i] == UNIT_DIRTY || shadow[i] == UNIT_AGED;
+	}
+	assert_int_equal(span_dirty_units(), dirty);
+	assert_int_equal(span_clean_units(), clean);
+	assert_int_equal(span_ranges(), held_count);
+}
+
+/* ---- The steps ---- */
 
 /* The range is the caller's: free until now, its dirty units counted right, zero where it says so. */
 static void check_taken(const struct span_range *range, size_t start, size_t units)
@@ -195,6 +196,8 @@ static void step_take_at(struct random *random)
 	if (expected) {
 		check_taken(&range, start, units);
 		hold(start, units, false);
+		/* It is released alone. */
+		assert_true(span_split());
 	}
 }
 
@@ -220,6 +223,7 @@ static void step_release(struct random *random)
 		tail.start += keep;
 		tail.units -= keep;
 		what->units = keep;
+		assert_true(span_split());
 		release(&tail);
 		return;
 	}
@@ -374,6 +378,7 @@ static void test_dirty_first(void **state UNUSED)
 	}
 	os_purge((void *)small.start, 3 * UNIT_BYTES);
 	span_release(small.start, 3, false);
+	assert_true(span_split());
 	span_release(large.start, 1, true);
 	os_purge((void *)(large.start + UNIT_BYTES), 29 * UNIT_BYTES);
 	span_release(large.start + UNIT_BYTES, 29, false);
