@@ -100,7 +100,7 @@ static bool commit_up_to(uintptr_t address)
 	return true;
 }
 
-void *meta_alloc(size_t bytes)
+void *meta_alloc_ahead(size_t bytes)
 {
 	bytes = ROUND_UP(bytes, CACHE_LINE_BYTES);
 	DCHECK(lock_is_held(&space_lock));
@@ -110,7 +110,21 @@ void *meta_alloc(size_t bytes)
 		return NULL;
 	void *memory = (void *)meta.next;
 	meta.next += bytes;
-	meta.used_bytes += bytes;
+	return memory;
+}
+
+void meta_note_used(size_t bytes)
+{
+	DCHECK(lock_is_held(&space_lock));
+	meta.used_bytes += ROUND_UP(bytes, CACHE_LINE_BYTES);
+}
+
+void *meta_alloc(size_t bytes)
+{
+	void *memory = meta_alloc_ahead(bytes);
+
+	if (memory != NULL)
+		meta_note_used(bytes);
 	return memory;
 }
 

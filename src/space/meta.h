@@ -12,6 +12,9 @@ bool meta_add_arena(void *start, size_t bytes);
 
 /* Zeroed on first use, aligned to a line. NULL if memory is short. */
 void *meta_alloc(size_t bytes);
+/* The same for what will be used later, in parts: these count as handed out when meta_note_used is called. */
+void *meta_alloc_ahead(size_t bytes);
+void meta_note_used(size_t bytes);
 /* For pieces that need not be zero and come back: rounded up to a power of two. */
 void *meta_alloc_recycled(size_t bytes);
 void meta_free_recycled(void *memory, size_t bytes);
