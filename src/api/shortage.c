@@ -86,20 +86,19 @@ static bool relieve(struct shortage *shortage)
 {
 	if (shortage->needed > ADDRESS_SPACE_BYTES || !limit_is_possible(shortage->needed))
 		return false;
-	switch (shortage->stage++) {
-	case STAGE_SPANS:
+	if (shortage->stage == STAGE_SPANS) {
+		shortage->stage = STAGE_CACHED;
 		if (purge_for(shortage->needed))
 			return true;
-		shortage->stage++;
-		/* fall through */
-	case STAGE_CACHED:
+	}
+	if (shortage->stage == STAGE_CACHED) {
+		shortage->stage = STAGE_HANDLER;
 		trim(QUARRY_PURGE_CACHED, 0, false);
 		purge_for(shortage->needed);
 		return true;
-	default:
-		shortage->stage = STAGE_SPANS;
-		return handler_helps(shortage->size);
 	}
+	shortage->stage = STAGE_SPANS;
+	return handler_helps(shortage->size);
 }
 
 bool shortage_relieve(struct shortage *shortage)
