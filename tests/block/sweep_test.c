@@ -147,7 +147,7 @@ static void test_aged(void **state UNUSED)
 {
 	SKIP_PAGES_AS_SLABS("none is free beside blocks");
 	configure(1024 * MIB, HOUR_MS);
-	size_t count = rounds(40000, 4000);
+	size_t count = rounds(40000, 4000) / (2 * RUN_BLOCKS) * (2 * RUN_BLOCKS);
 	char **blocks = blocks_make(count);
 
 	blocks_free_most(blocks, count / 2);
