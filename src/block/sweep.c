@@ -14,7 +14,7 @@
 /* Slabs with memory that the program has locked, say, before a sweep gives up. */
 #define REFUSALS_MAX 16
 /* Units that a step may look at to find them. */
-#define STEP_UNITS 4096
+#define STEP_LOOKS 4096
 /* Sweeps to a decay_ms: what one has found free, and the next one still, goes. */
 #define SWEEPS_PER_DECAY 2
 /* Slow paths between two looks at the clock. */
@@ -102,17 +102,30 @@ static void add(struct slab_swept *total, struct slab_swept swept)
 		total->began_ns = swept.began_ns;
 }
 
-/* The slab at a unit, if its first. False if the kernel refuses. */
-READS_STALE static bool visit(const struct region *region, size_t unit, enum slab_sweep how, bool count,
-                              struct slab_swept *total, bool *visited)
+/* How many units to go on by from this one: what starts here is passed over whole, as far as a look at it tells that may be
+ * stale; most of a region may be one large block. `slab`: it is one, and this its first unit; else NULL. */
+READS_STALE static size_t look(const struct region *region, size_t unit, struct span **slab)
 {
 	uintptr_t address = region->base + unit * UNIT_BYTES;
-	struct span *slab = region_span(region, address);
+	struct span *span = region_span(region, address);
 
-	*visited = slab->kind == SPAN_SLAB && slab->start == address;
-	if (!*visited || !is_worthwhile(slab) || !claim_try(slab))
-		return true;
+	*slab = NULL;
+	if (span->start != address)
+		return 1;
+	if (span->kind == SPAN_SLAB)
+		*slab = span;
+	return max_size(span->units, 1);
+}
+
+/* False if the kernel refuses. */
+READS_STALE static bool visit(const struct region *region, size_t unit, struct span *slab, enum slab_sweep how, bool count,
+                              struct slab_swept *total)
+{
+	uintptr_t address = region->base + unit * UNIT_BYTES;
 	struct slab_swept swept = { 0 };
+
+	if (!is_worthwhile(slab) || !claim_try(slab))
+		return true;
 	/* Under the claim it can't be released; but it may have been before. */
 	if (slab->kind == SPAN_SLAB && slab->start == address && region_span(region, address) == slab)
 		swept = slab_sweep(slab, how, count);
@@ -126,16 +139,18 @@ static bool step(size_t slabs_max, size_t bytes_max, bool count, struct slab_swe
 {
 	size_t slabs = 0;
 
-	for (size_t units = STEP_UNITS; sweep.region < region_count(); sweep.region++, sweep.unit = 0) {
+	for (size_t looks = STEP_LOOKS; sweep.region < region_count(); sweep.region++, sweep.unit = 0) {
 		const struct region *region = region_at(sweep.region);
 		size_t end = atomic_load_explicit(&region->committed_bytes, memory_order_acquire) >> UNIT_LOG2;
-		for (; sweep.unit < end; sweep.unit++) {
-			bool visited;
-			if (units-- == 0 || slabs >= slabs_max || total->dropped_bytes >= bytes_max)
+		for (size_t units; sweep.unit < end; sweep.unit += units) {
+			struct span *slab;
+			if (looks-- == 0 || slabs >= slabs_max || total->dropped_bytes >= bytes_max)
 				return true;
-			if (!visit(region, sweep.unit, sweep.how, count, total, &visited) && ++sweep.refusals == REFUSALS_MAX)
+			units = look(region, sweep.unit, &slab);
+			if (slab != NULL && !visit(region, sweep.unit, slab, sweep.how, count, total) &&
+			    ++sweep.refusals == REFUSALS_MAX)
 				return false;
-			slabs += visited;
+			slabs += slab != NULL;
 		}
 	}
 	return false;

@@ -115,12 +115,17 @@ size_t region_bits_count(const uint64_t *bits, size_t first, size_t count)
 /* Index of the first bit that equals `value` in [first, end), or end. */
 static size_t bits_find(const uint64_t *bits, size_t first, size_t end, bool value)
 {
-	FOR_EACH_WORD(first, end - first, word, mask) {
-		uint64_t hits = (value ? bits[word] : ~bits[word]) & mask;
-		if (hits != 0)
-			return word * WORD_BITS + (size_t)__builtin_ctzll(hits);
-	}
-	return end;
+	uint64_t other = value ? 0 : ~(uint64_t)0;
+
+	if (first >= end)
+		return end;
+	size_t word = first / WORD_BITS;
+	size_t last = (end - 1) / WORD_BITS;
+	uint64_t hits = (bits[word] ^ other) & ~(uint64_t)0 << first % WORD_BITS;
+	/* A terabyte of blocks that were never touched is a quarter of a million words. */
+	while (hits == 0 && ++word <= last)
+		hits = bits[word] ^ other;
+	return hits != 0 ? min_size(word * WORD_BITS + (size_t)__builtin_ctzll(hits), end) : end;
 }
 
 size_t region_bits_run(const uint64_t *bits, size_t first, size_t end, bool value, size_t *length)

@@ -140,6 +140,7 @@ static struct span *descriptor_new(void)
 	}
 	size_t last = descriptors.fresh_pieces - 1;
 	span = descriptors.fresh[last].next++;
+	meta_note_used(sizeof(*span));
 	if (--descriptors.fresh[last].count == 0)
 		descriptors.fresh_pieces = last;
 	return span;
@@ -148,11 +149,11 @@ static struct span *descriptor_new(void)
 static COLD bool descriptors_make(size_t needed)
 {
 	size_t count = max_size(needed, max_size(MADE_MIN, min_size(descriptors.total / 4, MADE_MAX)));
-	struct span *made = meta_alloc(count * sizeof(*made));
+	struct span *made = meta_alloc_ahead(count * sizeof(*made));
 
 	if (made == NULL && count > needed) {
 		count = needed;
-		made = meta_alloc(count * sizeof(*made));
+		made = meta_alloc_ahead(count * sizeof(*made));
 	}
 	if (made == NULL)
 		return false;
@@ -163,6 +164,7 @@ static COLD bool descriptors_make(size_t needed)
 		descriptors.ready += count;
 		return true;
 	}
+	meta_note_used(count * sizeof(*made));
 	for (size_t i = 0; i < count; i++)
 		descriptor_recycle(&made[i]);
 	return true;
@@ -544,6 +546,10 @@ static struct {
 	size_t unit;
 } places[2];
 
+/* Free units that are aged: there may be some. They come by span_age alone, so what was searched through in vain stays so;
+ * the bits of a terabyte are not read for each block that is freed. */
+static bool maybe_aged;
+
 /* The first unit of [first, end) that a free span starts at; end if there is none. */
 static size_t free_start(const struct region *region, size_t first, size_t end)
 {
@@ -557,6 +563,8 @@ static size_t free_start(const struct region *region, size_t first, size_t end)
 
 struct span *span_find_dirty(bool aged_only, size_t piece_units)
 {
+	if (aged_only && !maybe_aged)
+		return NULL;
 	/* Each region once, and the first one's beginning again. */
 	for (size_t tries = region_count() + 1; tries > 0;) {
 		size_t *index = &places[aged_only].region;
@@ -578,6 +586,8 @@ struct span *span_find_dirty(bool aged_only, size_t piece_units)
 		/* In somebody's hands right now: being zeroed, or purged. Beside it there may be a free span. */
 		*unit = free_start(region, *unit + 1, *unit + found.units);
 	}
+	if (piece_units == 1)
+		maybe_aged &= !aged_only;
 	return NULL;
 }
 
@@ -656,6 +666,7 @@ void span_age(void)
 			if (region->aged[word] != region->dirty[word])
 				region->aged[word] = region->dirty[word];
 	}
+	maybe_aged = true;
 }
 
 /* ---- Invariants ---- */
