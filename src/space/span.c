@@ -101,7 +101,8 @@ static struct span *tree_best_fit(struct span *root, size_t units)
 /* A release can't be refused, so whatever it may need is made before something is taken: each range that is out may become
  * a free span of its own, and so may what a cut leaves behind. What was never used stays untouched: it costs address space. */
 #define FRESH_PIECES_MAX 64
-#define MADE_MIN 16
+/* Many pages at a time: with what lies around them in one page they would be there for nothing. */
+#define MADE_MIN 512
 #define MADE_MAX 4096
 /* What a purge needs for a range: one that is cut off, and its own. */
 #define DESCRIPTORS_OF_RANGE 2
