@@ -15,13 +15,19 @@
 #include "space/region.h"
 #include "space/span.h"
 
-/* Dropping 4 MiB that are there takes 0.5 to 1 ms. */
+/* Dropping 4 MiB that are there takes 0.5 to 1 ms. What nobody has touched goes by larger steps, or a terabyte of it would be
+ * a quarter of a million: twice as much after one that was quick, and as before after one that was not. */
 #define PURGE_STEP_BYTES (4 * MIB)
+#define PURGE_STEP_BYTES_MAX (256 * MIB)
+#define QUICK_NS 50000
+#define SLOW_NS 1000000
 #define PURGE_STEP_RUNS 32
 #define TICKS_PER_DECAY 2
 #define SHARE_LOG2 7
 /* Mapping anew takes a microsecond for each MiB of which page tables are left. */
 #define UNCOMMIT_STEP_UNITS ((64 * MIB) >> UNIT_LOG2)
+/* The same when all of it is asked for: each step looks for its place anew. */
+#define UNCOMMIT_ALL_STEP_UNITS ((16 * GIB) >> UNIT_LOG2)
 /* Pauses that what was asked for waits, at most, for others' forks. */
 #define PAUSES_MAX 1000
 /* Slow paths between two looks at the clock. */
@@ -58,6 +64,7 @@ static struct {
 	_Atomic uint32_t density;               /* the part of what was purged that was there, in 1/DENSITY_ONE */
 	_Atomic size_t credit;                  /* bytes that may be kept besides, because they were needed again */
 	_Atomic size_t free_in_slabs;           /* as of the last sweep (block/sweep.h) */
+	_Atomic size_t quick_bytes;             /* so much may be tried in one step: 0 at first */
 	_Atomic bool paused;                    /* a fork waits for the steps at work: no new one begins */
 	_Atomic uint32_t in_flight;             /* steps whose spans are in nobody's tree right now; under space_lock */
 	_Atomic uint64_t purged_bytes;
@@ -129,6 +136,19 @@ static int purge_piece(char *address, size_t bytes)
 	return 0;
 }
 
+static size_t step_bytes(void)
+{
+	return max_size(LOAD(quick_bytes), PURGE_STEP_BYTES);
+}
+
+static void step_learn(size_t bytes, uint64_t took_ns)
+{
+	if (took_ns > SLOW_NS)
+		STORE(quick_bytes, 0);
+	else if (took_ns < QUICK_NS && bytes >= step_bytes())
+		STORE(quick_bytes, min_size(2 * bytes, PURGE_STEP_BYTES_MAX));
+}
+
 static int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
 {
 	uint64_t began = os_now_ns();
@@ -136,11 +156,14 @@ static int purge_timed(void *address, size_t bytes, uint64_t *took_ns)
 	int error = 0;
 
 	/* In pieces: other threads' page faults may have to wait for the kernel's work on one. */
-	for (size_t done = 0; done < bytes && error == 0; done += PURGE_STEP_BYTES) {
-		error = purge_piece((char *)address + done, min_size(bytes - done, PURGE_STEP_BYTES));
+	for (size_t done = 0, piece; done < bytes && error == 0; done += piece) {
+		piece = min_size(bytes - done, step_bytes());
+		error = purge_piece((char *)address + done, piece);
 		uint64_t now = os_now_ns();
-		if (error == 0)
+		if (error == 0) {
 			note_longest(&purge.longest_ns, now - last);
+			step_learn(piece, now - last);
+		}
 		last = now;
 	}
 	*took_ns = last - began;
@@ -316,12 +339,12 @@ static size_t purge_step(bool aged_only, size_t piece_units, size_t *resident, s
 
 /* Takes pieces of clean units out of the free spans, uncommits them without a lock, puts them back. False if there was
  * nothing to take or the kernel refused. */
-static bool uncommit_step(void)
+static bool uncommit_step(size_t max_units)
 {
 	struct span_range range;
 
 	lock_take(&space_lock);
-	bool found = !LOAD(paused) && span_take_clean(UNCOMMIT_STEP_UNITS, &range);
+	bool found = !LOAD(paused) && span_take_clean(max_units, &range);
 	size_t bytes = found ? range.units * UNIT_BYTES : 0;
 	STORE(in_flight, LOAD(in_flight) + found);
 	/* Clean, though they look used. */
@@ -374,7 +397,7 @@ void purge_tick(void)
 	/* No step begins now; the next slow path goes on. */
 	if (UNLIKELY(LOAD(paused)))
 		return;
-	if (UNLIKELY(LOAD(uncommit_due)) && !uncommit_step())
+	if (UNLIKELY(LOAD(uncommit_due)) && !uncommit_step(UNCOMMIT_STEP_UNITS))
 		STORE(uncommit_due, false);
 	if (dirty == 0) {
 		if (UNLIKELY(LOAD(aged_left)))
@@ -416,7 +439,7 @@ void purge_set_background(bool there_is)
 static void uncommit_what_is_due(void)
 {
 	while (LOAD(uncommit_due))
-		if (!uncommit_step())
+		if (!uncommit_step(UNCOMMIT_STEP_UNITS))
 			STORE(uncommit_due, false);
 }
 
@@ -487,12 +510,12 @@ static size_t purge_down_to(size_t keep_bytes, size_t *resident)
 	size_t dirty;
 
 	while ((dirty = dirty_bytes()) > keep_bytes) {
-		size_t step = purge_step(false, 1, resident, min_size(dirty - keep_bytes, PURGE_STEP_BYTES));
+		size_t step = purge_step(false, 1, resident, min_size(dirty - keep_bytes, step_bytes()));
 		purged += step;
 		if (step == 0 && !fork_waited(&waits))
 			break;
 	}
-	while (uncommit_step() || fork_waited(&waits))
+	while (uncommit_step(UNCOMMIT_ALL_STEP_UNITS) || fork_waited(&waits))
 		;
 	return purged;
 }
@@ -522,7 +545,7 @@ bool purge_for(size_t bytes)
 		found = true;
 	} else {
 		size_t keep = dirty - min_size(dirty, excess);
-		while ((dirty = dirty_bytes()) > keep && purge_step(false, 1, NULL, min_size(dirty - keep, PURGE_STEP_BYTES)) > 0)
+		while ((dirty = dirty_bytes()) > keep && purge_step(false, 1, NULL, min_size(dirty - keep, step_bytes())) > 0)
 			;
 	}
 	for (unsigned waits = 0; LOAD(in_flight) > 0 && waits < PAUSES_MAX; waits++) {

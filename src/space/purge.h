@@ -1,6 +1,6 @@
 /* Giving free spans' memory back to the system: what is above `retain` at once, the rest when it has lain unused for
- * decay_ms. No lock is held while the kernel works; one step is at most PURGE_STEP_BYTES. Called on slow paths by
- * src/block/ and src/thread/, without any lock. */
+ * decay_ms. No lock is held while the kernel works; one step is at most 4 MiB, or more where little of it is there. Called on
+ * slow paths by src/block/ and src/thread/, without any lock. */
 #ifndef QUARRY_SPACE_PURGE_H
 #define QUARRY_SPACE_PURGE_H
 
@@ -84,7 +84,7 @@ bool purge_is_in_flight(void);
 void purge_pause(bool pause);
 void purge_fork_child(void);
 
-/* Purges part of a span in use or in the caller's hands, in pieces of PURGE_STEP_BYTES, and counts it. */
+/* Purges part of a span in use or in the caller's hands, in pieces, and counts it. */
 int purge_range(void *address, size_t bytes);
 
 /* Counts a step that gave something back and began at this os_now_ns(). */

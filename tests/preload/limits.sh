@@ -118,17 +118,4 @@ if "${without_proc[@]}" test ! -e /proc/self 2>/dev/null; then
 else
 	skip "without /proc" "no name space of one's own here"
 fi
-
-# Strict overcommit is the whole system's: only who asks for it gets it, for a moment.
-strict=/proc/sys/vm/overcommit_memory
-if [ -n "${QUARRY_TEST_STRICT:-}" ] && [ -w $strict ]; then
-	before=$(cat $strict)
-	trap 'echo "$before" >$strict; rm -rf "$scratch"' EXIT
-	echo 2 >$strict
-	is "$(machine "$scratch/machine" all)" good "strict overcommit"
-	is "$(machine "$scratch/machine" maps)" good "strict overcommit: vm.max_map_count"
-	echo "$before" >$strict
-else
-	skip "strict overcommit" "it would be everybody's here; QUARRY_TEST_STRICT=1 sets it for a moment"
-fi
 done_testing

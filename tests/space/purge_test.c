@@ -411,7 +411,7 @@ static void test_range(void **state UNUSED)
 	assert_int_equal(purge_figures().purge_count - before.purge_count, 1);
 }
 
-/* Much goes back in pieces of 4 MiB. */
+/* Much goes back in pieces: of 4 MiB, or more where that was quick. */
 static void test_range_in_pieces(void **state UNUSED)
 {
 	struct span_range range;
@@ -422,7 +422,7 @@ static void test_range_in_pieces(void **state UNUSED)
 	lock_release(&space_lock);
 	memset((void *)range.start, 1, 9 * MIB);
 	assert_int_equal(purge_range((void *)range.start, 9 * MIB), 0);
-	assert_int_equal(purge_figures().purge_count - before.purge_count, 3);
+	assert_in_range(purge_figures().purge_count - before.purge_count, 1, 3);
 	assert_int_equal(purge_figures().purged_bytes - before.purged_bytes, 9 * MIB);
 	for (size_t at = 0; at < 9 * MIB; at += 4096)
 		assert_int_equal(((char *)range.start)[at], 0);
