@@ -144,7 +144,6 @@ ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const v
 	void *block = large_make(asked.size, alignment, asked.zeroed);
 	if (UNLIKELY(block == NULL) && (block = large_again(asked, alignment)) == NULL)
 		return allocate_failed();
-	memcheck_allocated(block, large_good_size(asked.size), asked.zeroed);
 	return block;
 }
 
@@ -280,8 +279,9 @@ ALWAYS_INLINE void release_any(void *block, size_t size, size_t alignment, const
 		return;
 	}
 	/* From here on nothing touches errno: src/os/ makes its system calls without it. */
-	memcheck_freed(block);
 	bool large = state == &span->large_state;
+	if (!large)
+		memcheck_freed(block, span->block_bytes);
 	if (!large && release_to_owner(span, (struct entry){ block, state })) {
 		sweep_tick();
 		return;

@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "base/config.h"
 #include "base/lock.h"
+#include "base/memcheck.h"
 #include "base/text.h"
 #include "block/sweep.h"
 #include "guard/fault.h"
@@ -143,6 +144,7 @@ void init_once(void)
 {
 	lock_take(&init_lock);
 	if (!atomic_load_explicit(&init_done, memory_order_relaxed)) {
+		memcheck_own_variables();
 		options_read(&sealed.options);
 		huge_configure(huge_wish(sealed.options.thp));
 		limit_start(&sealed.options);

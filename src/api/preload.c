@@ -2,6 +2,7 @@
  * RTLD_DEEPBIND from freeing our blocks in the C library. Not in libquarry.a. */
 #include <dlfcn.h>
 
+#include "api/fast.h"
 #include "api/foreign.h"
 #include "api/init.h"
 #include "guard/guarded.h"
@@ -54,6 +55,33 @@ static void forms_look(void)
 		guarded_forms_unknown();
 }
 
+#ifdef QUARRY_VALGRIND
+#include <link.h>
+
+/* Where the linker puts this object's own. */
+extern const ElfW(Ehdr) __ehdr_start HIDDEN;
+
+static void data_are_own(void)
+{
+	uintptr_t start = (uintptr_t)&__ehdr_start;
+	const ElfW(Phdr) *headers = (const ElfW(Phdr) *)(start + __ehdr_start.e_phoff);
+
+	for (size_t i = 0; i < __ehdr_start.e_phnum; i++)
+		if (headers[i].p_type == PT_LOAD && (headers[i].p_flags & PF_W) != 0)
+			memcheck_own((const void *)(start + headers[i].p_vaddr), headers[i].p_memsz);
+}
+
+/* DRD goes through all that is mapped inside of pthread_create byte by byte, and that is where many a program's first
+ * malloc is: not our reservation. */
+static void valgrind_start(void)
+{
+	data_are_own();
+	fast_release(fast_allocate(1), "free");
+}
+#else
+static void valgrind_start(void) {}
+#endif
+
 /* A priority before init.c's constructor, which seals what is set here. */
 __attribute__((constructor(101))) static void preload_constructor(void)
 {
@@ -64,6 +92,7 @@ __attribute__((constructor(101))) static void preload_constructor(void)
 	};
 
 	init_ensure();
+	valgrind_start();
 	foreign_set_next(&next);
 	resolve_dlopen();
 	resolve_dlmopen();

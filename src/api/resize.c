@@ -41,22 +41,15 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 {
 	if (size <= SMALL_BYTES_MAX)
 		return NULL;
-	size_t old_bytes = large->large_bytes;
-	if (size > old_bytes)
+	if (size > large->large_bytes)
 		purge_end_hold();
-	if (large_resize_in_place(large, size)) {
-		memcheck_resized(block, old_bytes, large->large_bytes);
+	if (large_resize_in_place(large, size))
 		return block;
-	}
 	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
 		return NULL;
 	void *target = large_move(large, size);
-	if (target == NULL) {
+	if (target == NULL)
 		ledger_set(state, LEDGER_LIVE);
-		return NULL;
-	}
-	memcheck_freed(block);
-	memcheck_allocated(target, large_good_size(size), true);
 	return target;
 }
 

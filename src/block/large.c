@@ -171,6 +171,7 @@ void *large_make(size_t bytes, size_t alignment, bool zeroed)
 	if (large != NULL && (!zeroed || range.dirty_units == 0)) {
 		span_forget_dirty(range.start, range.units);
 		void *block = publish(large);
+		memcheck_allocated(block, large->large_bytes, zeroed);
 		lock_release(&space_lock);
 		return block;
 	}
@@ -181,6 +182,7 @@ void *large_make(size_t bytes, size_t alignment, bool zeroed)
 	lock_take(&space_lock);
 	span_forget_dirty(range.start, range.units);
 	void *block = publish(large);
+	memcheck_allocated(block, large->large_bytes, zeroed);
 	lock_release(&space_lock);
 	return block;
 }
@@ -211,6 +213,7 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 
 void large_release(struct span *large)
 {
+	memcheck_freed((void *)large->base, large->large_bytes);
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
 	units_release(large->start, large->units, 1, large->moved.units > 0);
 	atomic_fetch_sub_explicit(&moved_mappings, large->moved.mappings, memory_order_relaxed);
@@ -232,6 +235,7 @@ static void shrink(struct span *large, size_t bytes)
 		lock_release(&space_lock);
 		return;
 	}
+	memcheck_resized((void *)large->base, large->large_bytes, usable);
 	large->large_bytes = usable;
 	large->units = keep;
 	large->moved.units = min_size(large->moved.units, keep);
@@ -264,8 +268,10 @@ bool large_resize_in_place(struct span *large, size_t bytes)
 			large->units += more;
 		}
 	}
-	if (fits)
+	if (fits) {
+		memcheck_resized((void *)large->base, large->large_bytes, usable);
 		large->large_bytes = usable;
+	}
 	lock_release(&space_lock);
 	return fits;
 }
@@ -375,6 +381,8 @@ void *large_move(struct span *large, size_t bytes)
 	target->moved.mappings = move.mappings;
 	void *block = publish(target);
 	lock_release(&space_lock);
+	memcheck_allocated(block, target->large_bytes, true);
+	memcheck_freed((void *)large->base, large->large_bytes);
 	atomic_fetch_add_explicit(&moved_bytes, moving, memory_order_relaxed);
 	source_release(large, move);
 	return block;

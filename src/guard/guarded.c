@@ -510,7 +510,7 @@ void guarded_free(void *block, const struct guarded_release *release)
 	struct extent extent = extent_of(record);
 	size_t last_bytes = min_size(record->size, sizeof(last));
 	memcpy(last, block, last_bytes);
-	memcheck_freed(block);
+	memcheck_freed(block, record->size);
 	record->freed_by = stack_capture(__builtin_frame_address(0), 0);
 	record->freed_thread = thread_note();
 	record->freed_ns = os_now_ns();

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/memcheck.h"
 #include "base/port.h"
 #include "base/text.h"
 #include "block/lookup.h"
@@ -85,7 +86,10 @@ static void *room_make(size_t bytes)
 	size_t rounded = ROUND_UP(bytes, os_page_bytes());
 	void *room = os_reserve(rounded);
 
-	return room != NULL && os_commit(room, rounded) == 0 ? room : NULL;
+	if (room == NULL || os_commit(room, rounded) != 0)
+		return NULL;
+	memcheck_own(room, rounded);
+	return room;
 }
 
 void report_prepare(void)

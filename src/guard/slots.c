@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "base/text.h"
 #include "os/os.h"
 
@@ -85,6 +86,8 @@ static bool table_cover(struct table *table, size_t bytes, size_t least)
 		if (os_commit((void *)(table->start + table->committed), step) != 0)
 			return false;
 	}
+	if (table != &slots.arena_table)
+		memcheck_own((void *)(table->start + table->committed), step);
 	table->committed += step;
 	return true;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/memcheck.h"
 #include "guard/unwind.h"
 #include "os/os.h"
 
@@ -71,8 +72,10 @@ static void *memory_make(size_t bytes)
 
 	if (memory == NULL)
 		return NULL;
-	if (os_commit(memory, bytes) == 0)
+	if (os_commit(memory, bytes) == 0) {
+		memcheck_own(memory, bytes);
 		return memory;
+	}
 	os_unmap(memory, bytes);
 	return NULL;
 }
@@ -227,6 +230,7 @@ static bool commit(size_t end)
 		target = ROUND_UP(target * WORD_BYTES, os_page_bytes()) / WORD_BYTES;
 		if (os_commit(depot.entries + committed * WORD_BYTES, (target - committed) * WORD_BYTES) != 0)
 			return false;
+		memcheck_own(depot.entries + committed * WORD_BYTES, (target - committed) * WORD_BYTES);
 		if (atomic_compare_exchange_strong_explicit(&depot.committed_words, &committed, target, memory_order_acq_rel,
 		                                            memory_order_acquire))
 			return true;

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "os/os.h"
 #include "space/huge.h"
 #include "space/limit.h"
@@ -93,6 +94,7 @@ static bool commit_up_to(uintptr_t address)
 		if (!limit_allows(step) || os_commit((void *)meta.committed, step) != 0)
 			return false;
 	}
+	memcheck_own((void *)meta.committed, step);
 	limit_note(step);
 	meta.committed += step;
 	arenas[meta.opened_count - 1].committed_bytes += step;

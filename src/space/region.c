@@ -2,6 +2,7 @@
 #include "space/region.h"
 
 #include "base/check.h"
+#include "base/memcheck.h"
 #include "os/os.h"
 #include "space/huge.h"
 #include "space/limit.h"
@@ -241,6 +242,7 @@ static struct region *region_reserve(size_t needed_bytes)
 		os_unmap(memory, layout.total);
 		return NULL;
 	}
+	memcheck_own(bits, layout.bits_bytes + map_step);
 	limit_note(map_memory(map_step));
 	meta_add_arena(meta, layout.meta_bytes);
 	struct region *region = count == 0 ? &region_first : meta_alloc(sizeof(*region));
@@ -275,6 +277,7 @@ static bool page_map_cover(struct region *region, size_t committed_bytes)
 	size_t more = needed - region->page_map_bytes;
 	if (!limit_allows(map_memory(more)) || os_commit((char *)region->page_map + region->page_map_bytes, more) != 0)
 		return false;
+	memcheck_own((char *)region->page_map + region->page_map_bytes, more);
 	limit_note(map_memory(more));
 	region->page_map_bytes = needed;
 	return true;
