@@ -40,6 +40,12 @@ static inline void memcheck_freed(const void *block, size_t bytes)
 	VALGRIND_HG_DISABLE_CHECKING(block, bytes);
 }
 
+/* Before the allocator reads the block for its own purposes: whoever frees a block need not have met all who wrote to it. */
+static inline void memcheck_freeing(const void *block, size_t bytes)
+{
+	VALGRIND_HG_DISABLE_CHECKING(block, bytes);
+}
+
 /* Before the allocator writes to memory that is nobody's block yet. */
 static inline void memcheck_writable(const void *memory, size_t bytes)
 {
@@ -77,6 +83,7 @@ static inline void memcheck_own_variables(void)
 
 static inline void memcheck_allocated(const void *block UNUSED, size_t bytes UNUSED, bool zero UNUSED) {}
 static inline void memcheck_freed(const void *block UNUSED, size_t bytes UNUSED) {}
+static inline void memcheck_freeing(const void *block UNUSED, size_t bytes UNUSED) {}
 static inline void memcheck_writable(const void *memory UNUSED, size_t bytes UNUSED) {}
 static inline void memcheck_resized(const void *block UNUSED, size_t old_bytes UNUSED, size_t bytes UNUSED) {}
 static inline void memcheck_own(const volatile void *memory UNUSED, size_t bytes UNUSED) {}

@@ -509,6 +509,7 @@ void guarded_free(void *block, const struct guarded_release *release)
 	check_slack(record, release->call);
 	struct extent extent = extent_of(record);
 	size_t last_bytes = min_size(record->size, sizeof(last));
+	memcheck_freeing(block, record->size);
 	memcpy(last, block, last_bytes);
 	memcheck_freed(block, record->size);
 	record->freed_by = stack_capture(__builtin_frame_address(0), 0);

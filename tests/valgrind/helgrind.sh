@@ -6,7 +6,7 @@
 grep -q -e '-DQUARRY_VALGRIND=1' "$QUARRY_BUILD/Makefile" || skip_all "not configured with --enable-valgrind"
 rounds=${QUARRY_TEST_ROUNDS:-4}
 valgrind="valgrind -q --error-exitcode=99 --soname-synonyms=somalloc=nouserintercepts"
-# The C library hands stacks on from thread to thread, and what lies beside them, without a word to helgrind.
+# The C library hands the stacks that it keeps on, and what lies beside them, in a way that helgrind reports.
 export GLIBC_TUNABLES=glibc.pthread.stack_cache_size=0
 
 # build PROGRAM SOURCE ARGUMENT...
@@ -23,7 +23,7 @@ see() {
 	local tool=$1
 	shift
 	# shellcheck disable=SC2086 # words
-	timeout 300 $valgrind --tool="$tool" "$@" 2>&1 | grep -v '^--'
+	timeout --kill-after=5 120 $valgrind --tool="$tool" "$@" 2>&1 | grep -v '^--'
 	echo "status ${PIPESTATUS[0]}"
 }
 
@@ -52,11 +52,10 @@ build blocks blocks.c "$QUARRY_BUILD/libquarry-core.a"
 race_line=$(awk '/the race/ && /= 1/ { print NR }' "$QUARRY_SOURCE/tests/valgrind/threads.c")
 
 is "$(see helgrind "$scratch/blocks")" "good"$'\n'"status 0" "helgrind looks at live blocks, and at nothing else"
-export LD_PRELOAD=$QUARRY_SO
-clean helgrind "preloaded: no false report" "$scratch/threads" 0 "$rounds"
-race helgrind "preloaded: the program's race in a small block" "$scratch/threads" 48 "$rounds"
-race drd "preloaded, DRD: the program's race and nothing else" "$scratch/threads" 48 1
-unset LD_PRELOAD
+clean helgrind "libquarry-core.a: no false report" "$scratch/core" 0 "$rounds"
 race helgrind "libquarry.a: the program's race in a large block" "$scratch/archive" 300000 "$rounds"
-race helgrind "libquarry-core.a: the program's race in a small block" "$scratch/core" 48 "$rounds"
+export LD_PRELOAD=$QUARRY_SO
+race helgrind "preloaded: the program's race in a small block" "$scratch/threads" 48 "$rounds"
+QUARRY_OPTIONS=guard=on race helgrind "preloaded, guarded: the program's race and nothing else" "$scratch/threads" 48 "$rounds"
+race drd "preloaded, DRD: the program's race and nothing else" "$scratch/threads" 48 1
 done_testing

@@ -23,6 +23,7 @@
 #define WORKERS 3
 #define ROUNDS 60
 #define LIVES 3
+#define LIFE_US 100000
 #define SHELF 64
 #define LARGE_BYTES ((size_t)200 << 10)
 
@@ -96,6 +97,31 @@ static void resized_block(size_t bytes)
 	free(block);
 }
 
+/* Frees what it only knows the address of: whoever wrote to it last was waited for by other means. */
+static void *take_away(void *argument)
+{
+	int *pipes = argument;
+	unsigned char *block;
+
+	must(read(pipes[0], &block, sizeof(block)) == sizeof(block), "pipe");
+	free(block);
+	return NULL;
+}
+
+static void handed_by_pipe(void)
+{
+	pthread_t thread;
+	int pipes[2];
+
+	must(pipe(pipes) == 0 && pthread_create(&thread, NULL, take_away, pipes) == 0, "pipe");
+	unsigned char *block = malloc(100);
+	use(block, 100);
+	must(write(pipes[1], &block, sizeof(block)) == sizeof(block), "pipe");
+	pthread_join(thread, NULL);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 static void *work(void *argument)
 {
 	unsigned number = (unsigned)(uintptr_t)argument * 7919;
@@ -116,19 +142,19 @@ static void *work(void *argument)
 	return NULL;
 }
 
-/* Its worker lives on: what it leaves behind is adopted by who never meets it. */
+/* What a worker leaves behind is adopted by one that never meets it. All are joined in the end: stacks of detached threads
+ * are handed on by the C library in a way that helgrind reports. */
 static void *parent(void *argument)
 {
 	uintptr_t number = (uintptr_t)argument;
+	pthread_t workers[LIVES];
 
 	for (uintptr_t life = 0; life < LIVES; life++) {
-		pthread_t worker;
-		must(pthread_create(&worker, NULL, work, (void *)(number * LIVES + life)) == 0, "no thread");
-		if (life + 1 < LIVES)
-			pthread_detach(worker);
-		else
-			pthread_join(worker, NULL);
+		must(pthread_create(&workers[life], NULL, work, (void *)(number * LIVES + life)) == 0, "no thread");
+		usleep(LIFE_US);
 	}
+	for (uintptr_t life = 0; life < LIVES; life++)
+		pthread_join(workers[life], NULL);
 	return NULL;
 }
 
@@ -181,6 +207,7 @@ int main(int argc, char **argv)
 	for (uintptr_t i = 0; i < WORKERS; i++)
 		must(pthread_create(&parents[i], NULL, parent, (void *)i) == 0, "no thread");
 	child();
+	handed_by_pipe();
 	for (uintptr_t i = 0; i < WORKERS; i++)
 		pthread_join(parents[i], NULL);
 	child();
