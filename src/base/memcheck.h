@@ -5,9 +5,9 @@
  * helgrind  whose a block is: its first accesses need no order with those of who had the memory before. What is nobody's
  *           block, or Quarry's own, is not looked at. Our locks and atomics stay untold: an order that only the allocator
  *           makes would hide races that the program has
- * DRD       the same, but that it knows blocks by what memcheck is told
+ * DRD       all of these: it answers to both
  *
- * Used by all layers from src/space/ on, and for what threads have of their own by src/base/ too. */
+ * Used from src/space/ on. */
 #ifndef QUARRY_BASE_MEMCHECK_H
 #define QUARRY_BASE_MEMCHECK_H
 
@@ -16,7 +16,6 @@
 #ifdef QUARRY_VALGRIND
 #include <valgrind/memcheck.h>
 #include <valgrind/helgrind.h>
-#include <valgrind/drd.h>
 
 #define MEMCHECK_BUILD true
 
@@ -67,7 +66,6 @@ static inline void memcheck_resized(const void *block, size_t old_bytes, size_t 
 static inline void memcheck_own(const volatile void *memory, size_t bytes)
 {
 	VALGRIND_HG_DISABLE_CHECKING(memory, bytes);
-	ANNOTATE_BENIGN_RACE_SIZED(memory, bytes, "Quarry's own");
 }
 
 /* Variables of the objects of an archive. The shared library's are all that it has (api/preload.c). */
