@@ -69,6 +69,18 @@ QUARRY_EXPORT int quarry_posix_memalign(void **block, size_t alignment, size_t s
 QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(1) void *quarry_valloc(size_t size);  /* aligned to a page */
 QUARRY_EXPORT QUARRY_MALLOC void *quarry_pvalloc(size_t size);                /* and rounded up to whole pages */
 
+/* ---- Secrets ---- */
+
+/* Memory for keys and passwords, zeroed: locked in memory, in no core dump, zeros in a fork's child, between two inaccessible
+ * pages (the end of the block, rounded up to 16, touches one). Each block takes whole pages, three mappings and half a dozen
+ * system calls: there are at most 1,024 at a time. NULL with errno ENOMEM, or mlock's (EPERM, EAGAIN, ENOMEM: see
+ * RLIMIT_MEMLOCK); nothing less safe is given instead. Not in a sandbox that kills for mlock. Security levels don't matter. */
+QUARRY_EXPORT QUARRY_MALLOC QUARRY_SIZE(1) void *quarry_secure_alloc(size_t size);
+
+/* Looks at the bytes around the block, which are reported if they have changed, zeroes it and gives it back. NULL does nothing;
+ * any other pointer that is none of quarry_secure_alloc's is reported. free and realloc must not be given one. */
+QUARRY_EXPORT void quarry_secure_free(void *block);
+
 /* ---- Sizes ---- */
 
 /* How many bytes of the block may be used: at least what was asked for, constant until it is freed or resized;
@@ -141,7 +153,7 @@ QUARRY_EXPORT int quarry_walk(int (*visit)(void *block, size_t size, void *conte
 /* Figures, counted when asked. Bytes unless named otherwise. */
 struct quarry_stats {
 	size_t struct_bytes;        /* set by the caller to sizeof(struct quarry_stats): later versions add fields */
-	uint64_t live_bytes;        /* usable bytes of all live blocks */
+	uint64_t live_bytes;        /* usable bytes of all live blocks; with a security level what they take */
 	uint64_t live_blocks;       /* count */
 	uint64_t live_large_bytes;  /* of these, in blocks with a span of their own */
 	uint64_t live_large_blocks; /* count */

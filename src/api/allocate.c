@@ -8,8 +8,10 @@
 #include "api/foreign.h"
 #include "api/init.h"
 #include "api/shortage.h"
+#include "api/secure.h"
 #include "block/large.h"
 #include "block/lookup.h"
+#include "block/secure.h"
 #include "block/sweep.h"
 #include "guard/guarded.h"
 #include "guard/report.h"
@@ -24,18 +26,9 @@ void *allocate_failed(void)
 	return NULL;
 }
 
-/* What was asked for, for guard mode, which comes first wherever there is no block at hand. */
-struct asked {
-	size_t size;
-	size_t alignment;               /* 0: not said */
-	enum guard_kind kind;
-	bool zeroed;
-};
-
 #define CALLER __builtin_return_address(0)
 
-/* NULL: not this one. class_index CLASS_COUNT: a large block. */
-static COLD void *allocate_guarded(struct asked asked, unsigned class_index, const void *caller)
+void *allocate_guarded(struct asked asked, unsigned class_index, const void *caller)
 {
 	if (sample_is_on() && !sample_turn(life_heap_if_any(), class_index))
 		return NULL;
@@ -72,18 +65,23 @@ static struct entry refill(unsigned class_index, size_t size)
 	return entry;
 }
 
-/* The magazine is empty: an entry as refill gives it, or `guarded`, a block that is guarded. */
-ALWAYS_INLINE struct entry take_missed(unsigned class_index, struct asked asked, const void *caller, void **guarded)
+/* The magazine is empty: an entry as refill gives it, or `whole`, a block that needs no more: of a security level, or
+ * guarded. */
+ALWAYS_INLINE struct entry take_missed(unsigned class_index, struct asked asked, const void *caller, void **whole)
 {
 	struct entry entry = { NULL, NULL };
 
-	*guarded = NULL;
+	*whole = NULL;
 	init_ensure();
+	if (UNLIKELY(secure.on)) {
+		*whole = secure_allocate(asked, caller);
+		return entry;
+	}
 	if (UNLIKELY(guarded_on)) {
 		entry = sample_take(class_index);
 		if (entry.block == NULL)
-			*guarded = allocate_guarded(asked, class_index, caller);
-		if (*guarded != NULL)
+			*whole = allocate_guarded(asked, class_index, caller);
+		if (*whole != NULL)
 			return entry;
 	}
 	return LIKELY(entry.block == NULL) ? refill(class_index, asked.size) : entry;
@@ -101,11 +99,11 @@ ALWAYS_INLINE void *live_entry(struct entry entry, unsigned class_index)
 static NOINLINE void *allocate_miss(unsigned class_index, size_t size, size_t alignment, enum guard_kind kind, const void *caller)
 {
 	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
-	void *guarded;
-	struct entry entry = take_missed(class_index, asked, caller, &guarded);
+	void *whole;
+	struct entry entry = take_missed(class_index, asked, caller, &whole);
 
-	if (UNLIKELY(guarded != NULL))
-		return guarded;
+	if (UNLIKELY(whole != NULL))
+		return whole;
 	return LIKELY(entry.block != NULL) ? live_entry(entry, class_index) : allocate_failed();
 }
 
@@ -134,6 +132,10 @@ static COLD void *large_again(struct asked asked, size_t alignment)
 ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const void *caller)
 {
 	init_ensure();
+	if (UNLIKELY(secure.on)) {
+		asked.alignment = alignment;
+		return secure_allocate(asked, caller);
+	}
 	if (UNLIKELY(guarded_on)) {
 		void *guarded = allocate_guarded(asked, CLASS_COUNT, caller);
 		if (guarded != NULL)
@@ -151,6 +153,8 @@ ALWAYS_INLINE void *allocate_plain(size_t size, size_t alignment, enum guard_kin
 {
 	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
 
+	if (secure.on && alignment == 0)
+		return secure_allocate_plain(size, kind, caller);
 	if (size <= SMALL_BYTES_MAX)
 		return allocate_small(size_class_of(size + (size == 0)), asked, caller);
 	return allocate_large(asked, GRANULE_BYTES, caller);
@@ -175,11 +179,11 @@ static void *zeroed_entry(struct entry entry, unsigned class_index, size_t size)
 static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, const void *caller)
 {
 	struct asked asked = { .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true };
-	void *guarded;
-	struct entry entry = take_missed(class_index, asked, caller, &guarded);
+	void *whole;
+	struct entry entry = take_missed(class_index, asked, caller, &whole);
 
-	if (UNLIKELY(guarded != NULL))
-		return guarded;
+	if (UNLIKELY(whole != NULL))
+		return whole;
 	return LIKELY(entry.block != NULL) ? zeroed_entry(entry, class_index, size) : allocate_failed();
 }
 
@@ -240,18 +244,35 @@ static bool release_to_owner(struct span *slab, struct entry entry)
 	return true;
 }
 
-void release_other(void *block, struct span *span, size_t index, const char *call)
+/* False: it takes another look. */
+ALWAYS_INLINE bool released_other(struct span *span, size_t index)
 {
 	/* Large blocks, threads without a heap; and a descriptor that is made anew while a mistaken free looks at it. */
 	if (UNLIKELY(span->kind != SPAN_SLAB) || UNLIKELY(index >= span->end_index) || UNLIKELY(thread_heap_distance == 0) ||
-	    UNLIKELY(!ledger_end_life(&span->ledger[index], LEDGER_FREE)))
-		release_slow(block, call);
-	else
-		heap_notify(span);
+	    UNLIKELY(secure.on) || UNLIKELY(!ledger_end_life(&span->ledger[index], LEDGER_FREE)))
+		return false;
+	heap_notify(span);
+	return true;
 }
 
-void release_full(struct span *slab, void *block, ledger_byte *state)
+void release_other(void *block, struct span *span, size_t index, const char *call)
 {
+	if (!released_other(span, index))
+		release_slow(block, call);
+}
+
+void release_other_said(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
+{
+	if (!released_other(span, index))
+		release_said(block, size, alignment, call);
+}
+
+void release_full(struct span *slab, void *block, ledger_byte *state, size_t size, size_t alignment, const char *call)
+{
+	if (UNLIKELY(secure.on)) {
+		secure_release_own(slab, block, state, size, alignment, call);
+		return;
+	}
 	ledger_set(state, LEDGER_CACHED);
 	heap_put(heap_at(thread_heap_distance), slab, (struct entry){ block, state });
 	sweep_tick();
@@ -279,6 +300,10 @@ ALWAYS_INLINE void release_any(void *block, size_t size, size_t alignment, const
 		return;
 	}
 	/* From here on nothing touches errno: src/os/ makes its system calls without it. */
+	if (UNLIKELY(secure.on)) {
+		secure_release(span, block, state, size, alignment, call);
+		return;
+	}
 	bool large = state == &span->large_state;
 	if (!large)
 		memcheck_freed(block, span->block_bytes);

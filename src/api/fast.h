@@ -29,8 +29,9 @@ ALWAYS_INLINE void *fast_allocate(size_t size)
 	return fast_allocate_by(size, allocate_slow);
 }
 
-/* False: the slow path has to do it. `call`: see release_slow; only the slow paths load it. */
-ALWAYS_INLINE bool fast_release_served(void *block, const char *call)
+/* False: the slow path has to do it. `call`: see release_slow; size and alignment: release_said. Only the slow paths load
+ * them. */
+ALWAYS_INLINE bool fast_release_served(void *block, size_t size, size_t alignment, const char *call)
 {
 	/* NULL and other heaps' pointers wrap to far beyond the region. */
 	uintptr_t offset = (uintptr_t)block - region_first.base;
@@ -45,7 +46,10 @@ ALWAYS_INLINE bool fast_release_served(void *block, const char *call)
 		return false;
 	uintptr_t distance = thread_heap_distance;
 	if (UNLIKELY(LOAD_ONCE(span->owner) != distance)) {
-		release_other(block, span, index, call);
+		if (__builtin_constant_p(size))
+			release_other(block, span, index, call);
+		else
+			release_other_said(block, span, index, size, alignment, call);
 		return true;
 	}
 	ledger_byte *state = span->ledger + index;
@@ -55,7 +59,7 @@ ALWAYS_INLINE bool fast_release_served(void *block, const char *call)
 		return false;
 	if (UNLIKELY(top == magazine->limit)) {
 		if (!slab_return_granted(span, state))
-			release_full(span, block, state);
+			release_full(span, block, state, size, alignment, call);
 		return true;
 	}
 	ledger_set(state, LEDGER_CACHED);
@@ -66,14 +70,14 @@ ALWAYS_INLINE bool fast_release_served(void *block, const char *call)
 
 ALWAYS_INLINE void fast_release(void *block, const char *call)
 {
-	if (!fast_release_served(block, call))
+	if (!fast_release_served(block, GUARDED_UNSAID, 0, call))
 		release_slow(block, call);
 }
 
 /* For the forms that say size and alignment (0: not said). */
 ALWAYS_INLINE void fast_release_said(void *block, size_t size, size_t alignment, const char *call)
 {
-	if (!fast_release_served(block, call))
+	if (!fast_release_served(block, size, alignment, call))
 		release_said(block, size, alignment, call);
 }
 

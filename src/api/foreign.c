@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/init.h"
+#include "api/secret.h"
 #include "block/lookup.h"
 #include "guard/guarded.h"
 #include "guard/report.h"
@@ -46,6 +47,10 @@ static unsigned decide(const char *call, const void *pointer, bool has_next)
 
 	if (place_of(pointer).kind != PLACE_FOREIGN) {
 		report_bad_pointer(call, pointer);
+		return OPTION_foreign_ignore;
+	}
+	if (secret_is(pointer)) {
+		report_foreign_pointer(call, pointer);
 		return OPTION_foreign_ignore;
 	}
 	if (choice == OPTION_foreign_forward && !has_next)

@@ -9,6 +9,8 @@
 #include "base/lock.h"
 #include "base/memcheck.h"
 #include "base/text.h"
+#include "base/memcheck.h"
+#include "block/secure.h"
 #include "block/sweep.h"
 #include "guard/fault.h"
 #include "guard/guarded.h"
@@ -118,9 +120,20 @@ static void reports_start(const struct options *options)
 	report_configure(&(struct report_settings){
 		.path = options->report,
 		.json = options->report_format == OPTION_report_format_json,
-		.go_on = options->on_error == OPTION_on_error_warn,
+		.go_on = options->on_error != OPTION_on_error_abort,
+		.silent = options->on_error == OPTION_on_error_ignore,
 		.neighbours = options->guard || options->sample > 0 ? guarded_neighbours : NULL,
 	});
+}
+
+/* memcheck would take the looks at free blocks for the program's own. */
+static void secure_start(struct options *options)
+{
+	if (MEMCHECK_BUILD)
+		options->secure = OPTION_secure_0;
+	secure_configure(options);
+	if (options->secure >= OPTION_secure_2 && !options_is_set(options, "foreign"))
+		options->foreign = OPTION_foreign_abort;
 }
 
 static void guard_start(const struct options *options)
@@ -156,10 +169,13 @@ void init_once(void)
 		sweep_configure(sealed.options.decay_ms);
 		scavenger_configure(sealed.options.scavenger, sealed.options.decay_ms, sealed.options.pressure);
 		os_thread_id_learn();
+		secure_start(&sealed.options);
 		life_init();
 		reports_start(&sealed.options);
 		if (sealed.options.guard || sealed.options.sample > 0)
 			guard_start(&sealed.options);
+		if (guarded_on)
+			secure_guarded();
 		atomic_store_explicit(&init_done, true, memory_order_release);
 	}
 	lock_release(&init_lock);
@@ -209,6 +225,8 @@ __attribute__((constructor)) static void init_constructor(void)
 {
 	if (os_protect_read(&sealed, sizeof(sealed)) == 0)
 		os_seal(&sealed, sizeof(sealed));
+	if (secure.on && os_protect_read(&secure, sizeof(secure)) == 0)
+		os_seal(&secure, sizeof(secure));
 }
 
 __attribute__((destructor)) static void init_destructor(void)

@@ -8,13 +8,6 @@
 #include "api/foreign.h"
 #include "base/options.h"
 
-/* The largest page of the architecture: what is sealed must not share a page with anything else. */
-#if defined(__x86_64__) && !defined(QUARRY_PAGE_BYTES)
-#define SEAL_ALIGNMENT 4096
-#else
-#define SEAL_ALIGNMENT 65536
-#endif
-
 /* What is written at the start and read-only from then on (mprotect, and mseal where the kernel has it). */
 struct sealed {
 	struct options options;

@@ -5,6 +5,7 @@
 #include "api/fast.h"
 #include "api/foreign.h"
 #include "api/init.h"
+#include "block/secure.h"
 #include "guard/guarded.h"
 
 #define PUBLIC __attribute__((visibility("default")))
@@ -51,8 +52,11 @@ static bool is_ours(const char *name)
 /* A program with an operator new of its own, on malloc, still gets our sized delete. */
 static void forms_look(void)
 {
-	if (!is_ours("_Znwm") || !is_ours("_Znam") || !is_ours("_ZdlPv") || !is_ours("_ZdaPv"))
+	if (!is_ours("_Znwm") || !is_ours("_Znam") || !is_ours("_ZdlPv") || !is_ours("_ZdaPv")) {
 		guarded_forms_unknown();
+		/* What operators of its own ask for is not what ours are told. */
+		secure.said = false;
+	}
 }
 
 #ifdef QUARRY_VALGRIND
@@ -96,7 +100,7 @@ __attribute__((constructor(101))) static void preload_constructor(void)
 	foreign_set_next(&next);
 	resolve_dlopen();
 	resolve_dlmopen();
-	if (guarded_on)
+	if (guarded_on || secure.said)
 		forms_look();
 }
 

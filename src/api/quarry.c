@@ -8,6 +8,7 @@
 #include "api/init.h"
 #include "api/resize.h"
 #include "api/shortage.h"
+#include "api/secret.h"
 #include "api/trim.h"
 #include "base/bits.h"
 #include "guard/report.h"
@@ -85,6 +86,16 @@ int64_t quarry_leak_check(void)
 	int error = guarded_on ? leaks_check("quarry_leak_check", true, &found) : -ENOTSUP;
 	return checked(error) == 0 ? (int64_t)found.lost_blocks : -1;
 }
+
+void *quarry_secure_alloc(size_t size)
+{
+	void *block;
+
+	init_ensure();
+	return checked(secret_make(size, &block)) == 0 ? block : NULL;
+}
+
+void quarry_secure_free(void *block) { secret_free(block); }
 
 const char *quarry_version(void)
 {

@@ -6,8 +6,10 @@
 #include "api/allocate.h"
 #include "api/fast.h"
 #include "api/foreign.h"
+#include "api/secure.h"
 #include "block/large.h"
 #include "block/lookup.h"
+#include "block/secure.h"
 #include "guard/guarded.h"
 #include "guard/report.h"
 #include "space/purge.h"
@@ -84,6 +86,8 @@ void *resize(void *block, size_t size, const char *call)
 		fast_release(block, call);
 		return NULL;
 	}
+	if (UNLIKELY(secure.on))
+		return secure_resize(span, state, block, size, call);
 	size_t old_bytes = block_bytes(span, state);
 	if (state == &span->large_state) {
 		void *resized = resize_large(span, state, block, size);
@@ -110,14 +114,14 @@ size_t usable_size(const void *block, const char *call)
 		report_bad_pointer(call, block);
 		return 0;
 	}
-	return block_bytes(span, state);
+	return secure_asked(span, state);
 }
 
 size_t good_size(size_t size)
 {
 	if (size > PTRDIFF_MAX)
 		return 0;
-	if (guarded_on)
+	if (guarded_on || secure.on)
 		return size;
 	if (size > SMALL_BYTES_MAX)
 		return large_good_size(size);

@@ -1,6 +1,8 @@
 /* Giving everything back that can be reached: see trim.h. */
 #include "api/trim.h"
 
+#include "block/large.h"
+#include "block/secure.h"
 #include "block/sweep.h"
 #include "quarry/quarry.h"
 #include "space/purge.h"
@@ -18,6 +20,11 @@ static void drop_cached(void)
 	}
 	shared_drop_all();
 	pool_tidy();
+	/* What the others' magazines and quarantines have given up may have been this one's. */
+	if (heap != NULL)
+		heap_drain(heap);
+	if (secure.hides_large)
+		large_reveal_all();
 }
 
 size_t trim(unsigned flags, size_t keep_bytes, bool count)

@@ -47,6 +47,13 @@
 #define READS_STALE
 #endif
 
+/* The largest page of the architecture: what is sealed must not share a page with anything else. */
+#if defined(__x86_64__) && !defined(QUARRY_PAGE_BYTES)
+#define SEAL_ALIGNMENT 4096
+#else
+#define SEAL_ALIGNMENT 65536
+#endif
+
 /* The structure that `member` at `pointer` belongs to. */
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 

@@ -312,6 +312,13 @@ void options_complain(const struct option_place *place, const char *bytes, size_
 	text_format(complaints, "%s\n", allowed);
 }
 
+bool options_is_set(const struct options *options, const char *name)
+{
+	const struct option_row *row = row_find(slice_of(name));
+
+	return row != NULL && options->source[row - rows] != OPTION_FROM_DEFAULT;
+}
+
 static void choice_text(const char *choices, unsigned choice, struct text *text)
 {
 	struct slice rest = slice_of(choices);

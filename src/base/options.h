@@ -16,7 +16,16 @@ enum option_guard_leaks { OPTION_guard_leaks_off, OPTION_guard_leaks_on, OPTION_
 enum option_guard_with { OPTION_guard_with_auto, OPTION_guard_with_protection, OPTION_guard_with_checks };
 
 enum option_report_format { OPTION_report_format_text, OPTION_report_format_json };
-enum option_on_error { OPTION_on_error_abort, OPTION_on_error_warn };
+enum option_on_error { OPTION_on_error_abort, OPTION_on_error_warn, OPTION_on_error_ignore };
+/* What a security level's checks can be set to. */
+enum option_switch { OPTION_switch_level, OPTION_switch_on, OPTION_switch_off };
+enum option_secure { OPTION_secure_0, OPTION_secure_1, OPTION_secure_2 };
+enum option_secure_guards {
+	OPTION_secure_guards_level,
+	OPTION_secure_guards_none,
+	OPTION_secure_guards_behind,
+	OPTION_secure_guards_around,
+};
 
 /* Where a value came from, in rising precedence; the files are config.h's, the last two in place of each other. */
 enum option_source {
@@ -102,6 +111,9 @@ unsigned options_parse_at(struct options *options, const char *bytes, size_t len
 /* A complaint like those, for what is no option. */
 void options_complain(const struct option_place *place, const char *bytes, size_t length, const char *fault,
                       const char *allowed, struct text *complaints);
+
+/* Whether somebody has given a value. */
+bool options_is_set(const struct options *options, const char *name);
 
 /* "off", "mask", "1000", "64M" ...: the current value of a row in words that the parser reads back. */
 void options_value_text(const struct options *options, const struct option_row *row, struct text *text);

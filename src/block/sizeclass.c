@@ -27,6 +27,11 @@
 	 : MAGAZINE_BLOCKS(size) >= 4  ? 7 \
 	                               : 3)
 
+/* With random places one of the entries at the top is next, of 8 KiB of blocks, but of 8 at least and 32 at most: were it any of
+ * a magazine, a loop that needs two blocks would go through the whole of it. */
+#define CHOICE_BYTES (8 * KIB)
+#define CHOICE(size) (CHOICE_BYTES / (size) >= 32 ? 32 : CHOICE_BYTES / (size) <= 8 ? 8 : CHOICE_BYTES / (size))
+
 const struct size_class size_classes[CLASS_COUNT] = {
 #define SIZE_CLASS(previous, bytes, slab_units) \
 	[CLASS_OF_##bytes] = { \
@@ -36,6 +41,7 @@ const struct size_class size_classes[CLASS_COUNT] = {
 		.colour_lines = COLOUR_LINES(bytes), \
 		.ledger_bytes = LEDGER_BYTES(bytes, slab_units), \
 		.magazine_max = MAGAZINE_MAX(bytes), \
+		.choice = CHOICE(bytes), \
 	},
 #define ALIGNED_CLASS(bytes, slab_units) \
 	[CLASS_ALIGNED_##bytes] = { \
@@ -45,6 +51,7 @@ const struct size_class size_classes[CLASS_COUNT] = {
 		.colour_lines = 0, \
 		.ledger_bytes = LEDGER_BYTES(bytes, slab_units), \
 		.magazine_max = MAGAZINE_MAX(bytes), \
+		.choice = CHOICE(bytes), \
 	},
 #include "block/sizeclass.def"
 #undef SIZE_CLASS

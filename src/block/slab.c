@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "block/ledger_word.h"
+#include "block/secure.h"
 #include "os/os.h"
 #include "space/meta.h"
 #include "space/purge.h"
@@ -36,23 +37,44 @@ static size_t colour_next(const struct size_class *size_class)
 	return lines * CACHE_LINE_BYTES + pages * PAGE_COLOUR_BYTES;
 }
 
+/* What guards take of a slab's span, in front of its blocks and behind them. */
+static size_t front_guard_bytes(void)
+{
+	return secure.guards == SECURE_GUARDS_AROUND ? secure.guard_bytes : 0;
+}
+
+static size_t back_guard_bytes(void)
+{
+	return secure.guards != SECURE_GUARDS_NONE ? secure.guard_bytes : 0;
+}
+
+/* How far into its span the first block lies: behind a guard, and aligned classes' blocks where their alignment is kept. */
+static size_t first_offset(unsigned class_index)
+{
+	size_t colour = colour_next(&size_classes[class_index]);
+
+	if (class_index < CLASS_FIRST_ALIGNED)
+		return front_guard_bytes() + colour;
+	return ROUND_UP(front_guard_bytes(), (size_t)size_classes[class_index].size);
+}
+
 /* A colour belongs to the header for ever: the ledger's TAIL bytes depend on it. */
 static struct span *header_make(unsigned class_index)
 {
 	const struct size_class *size_class = &size_classes[class_index];
-	struct span *slab = meta_alloc(sizeof(*slab) + size_class->ledger_bytes + sizeof(uint64_t));
+	struct span *slab = meta_alloc(sizeof(*slab) + size_class->ledger_bytes + sizeof(uint64_t) + secure_slack_bytes(class_index));
 
 	if (slab == NULL)
 		return NULL;
-	size_t colour = colour_next(size_class);
-	size_t covered = (colour + size_class->size - 1) / size_class->size;
-	size_t before = covered * size_class->size - colour;
+	size_t offset = first_offset(class_index);
+	size_t covered = (offset + size_class->size - 1) / size_class->size;
+	size_t before = covered * size_class->size - offset;
 	slab->kind = SPAN_RETIRED;
 	slab->class_index = (uint8_t)class_index;
 	slab->block_bytes = size_class->size;
 	slab->ledger = (ledger_byte *)(slab + 1);
 	slab->first_index = (uint16_t)covered;
-	slab->end_index = (uint16_t)((size_class->units * UNIT_BYTES + before) / size_class->size);
+	slab->end_index = (uint16_t)((size_class->units * UNIT_BYTES - back_guard_bytes() + before) / size_class->size);
 	slab->base = (uintptr_t)0 - before;             /* relative to the span until there is one */
 	slab->units = size_class->units;
 	atomic_store_explicit(&slab->owner, OWNER_NONE, memory_order_relaxed);
@@ -170,6 +192,62 @@ static void granules_return(struct span *slab, struct entry *entries, size_t cou
 	}
 }
 
+/* ---- Spans of slabs ---- */
+
+/* With random places the span that is next is one of some that were taken: so many of each length, by the units' log2. */
+#define PLACES_MAX 8
+#define LENGTHS 4
+static struct span_range places[LENGTHS][PLACES_MAX];   /* under space_lock; units 0: none */
+
+static bool span_take_random(size_t units, struct span_range *range)
+{
+	unsigned length = log2_floor(units);
+	struct span_range *place = &places[length][chacha_below(&secure_space_random, PLACES_MAX >> length)];
+	bool taken = span_take(units, UNIT_BYTES, range);
+
+	if (taken && place->units == 0) {
+		*place = *range;
+		taken = span_take(units, UNIT_BYTES, range);
+	} else if (taken) {
+		struct span_range other = *place;
+		*place = *range;
+		*range = other;
+	}
+	for (size_t i = 0; !taken && i < PLACES_MAX; i++)
+		if (places[length][i].units > 0) {
+			*range = places[length][i];
+			places[length][i].units = 0;
+			taken = true;
+		}
+	return taken;
+}
+
+/* Guards are hints: where the kernel refuses one there is none. Without a lock, under the claim. The header says so first: a
+ * fork's child must not release a slab with a guard in it. */
+static void guards_make(struct span *slab)
+{
+	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+	bool around = secure.guards == SECURE_GUARDS_AROUND;
+
+	slab->guards = around ? GUARD_BEHIND | GUARD_BEFORE : GUARD_BEHIND;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (os_guard_install((void *)(end - secure.guard_bytes), secure.guard_bytes) != 0)
+		slab->guards &= (uint8_t)~GUARD_BEHIND;
+	if (around && os_guard_install((void *)slab->start, secure.guard_bytes) != 0)
+		slab->guards &= (uint8_t)~GUARD_BEFORE;
+}
+
+static void guards_remove(struct span *slab)
+{
+	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+
+	if ((slab->guards & GUARD_BEHIND) != 0)
+		os_guard_remove((void *)(end - secure.guard_bytes), secure.guard_bytes);
+	if ((slab->guards & GUARD_BEFORE) != 0)
+		os_guard_remove((void *)slab->start, secure.guard_bytes);
+	slab->guards = 0;
+}
+
 /* ---- Slabs ---- */
 
 struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazine)
@@ -179,7 +257,8 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 
 	lock_take(&space_lock);
 	struct span *slab = header_take(class_index);
-	if (slab != NULL && !span_take(size_class->units, UNIT_BYTES, &range)) {
+	if (slab != NULL && !(secure.random ? span_take_random(size_class->units, &range)
+	                                    : span_take(size_class->units, UNIT_BYTES, &range))) {
 		slab->list.next = retired[class_index];
 		retired[class_index] = slab;
 		claim_release(slab);
@@ -206,11 +285,15 @@ struct span *slab_make(unsigned class_index, uintptr_t owner, const void *magazi
 		page_map_set(range.start, range.units, slab);
 	}
 	lock_release(&space_lock);
+	if (slab != NULL && secure.guards != SECURE_GUARDS_NONE)
+		guards_make(slab);
 	return slab;
 }
 
 void slab_release(struct span *slab)
 {
+	if (slab->guards != 0)
+		guards_remove(slab);
 	DCHECK(slab_is_valid(slab));
 	CHECK(ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab)) == slab_block_count(slab));
 	lock_take(&space_lock);
@@ -337,7 +420,7 @@ bool slab_is_valid(const struct span *slab)
 {
 	const struct size_class *size_class = &size_classes[slab->class_index];
 	size_t free_blocks = ledger_count_free(slab->ledger, slab->first_index, slab_block_count(slab));
-	uintptr_t end = slab->start + slab->units * UNIT_BYTES;
+	uintptr_t end = slab->start + slab->units * UNIT_BYTES - back_guard_bytes();
 
 	return slab->kind == SPAN_SLAB && slab->units == size_class->units && slab->block_bytes == size_class->size &&
 	       atomic_load_explicit(&slab->multiplier, memory_order_relaxed) == size_class->multiplier &&

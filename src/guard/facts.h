@@ -51,7 +51,6 @@ const struct module *facts_module(struct facts *facts, uintptr_t address);
 /* Who a note of stack.h means. */
 struct thread_fact facts_thread(uint32_t note);
 
-const char *facts_call_name(enum guard_kind kind);
 const char *facts_access_name(enum report_access access);
 
 void report_text(struct text *text, struct facts *facts);

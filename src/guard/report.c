@@ -13,6 +13,7 @@
 #include "quarry/quarry.h"
 
 #define SHORT_BYTES 2048
+#define DETAIL_BYTES 128
 /* Three stacks of 64 frames with long C++ names, twice. A list of leaks is longer, and cut. */
 #define LONG_BYTES (1 * MIB)
 
@@ -228,17 +229,19 @@ static void say_thread(struct text *text)
 }
 
 static void say_as_text(struct text *text, const char *call, const void *pointer, struct finding finding,
-                        const struct place *place)
+                        const char *detail, const struct place *place)
 {
 	text_format(text, "quarry: %s(%p): %s\n", call, pointer, finding.title);
 	say_block(text, place, pointer);
+	if (detail != NULL)
+		text_format(text, "  detail   %s\n", detail);
 	say_thread(text);
 	text_format(text, "  next     run the program with: quarry run --guard -- PROGRAM ARGUMENTS\n"
 	                  "  meaning  doc/errors.md#%s\n", finding.section);
 }
 
 static void say_as_json(struct text *text, const char *call, const void *pointer, struct finding finding,
-                        const struct place *place)
+                        const char *detail, const struct place *place)
 {
 	char name[16];
 
@@ -250,21 +253,27 @@ static void say_as_json(struct text *text, const char *call, const void *pointer
 		text_format(text, ",\"block\":{\"state\":\"%s\",\"start\":\"%p\",\"size\":%u}",
 		            state_name(ledger_get(place->state), place->fresh), (const void *)place->start,
 		            (uint64_t)place->bytes);
+	if (detail != NULL)
+		text_format(text, ",\"detail\":\"%s\"", detail);
 	text_format(text, ",\"here\":{\"frames\":[],\"thread\":%u,\"thread_name\":", (uint64_t)os_thread_id());
 	json_string(text, name);
 	text_string(text, "},\"meaning\":\"" ERRORS_MANUAL "\"}\n");
 }
 
-static void write_finding(const char *call, const void *pointer, struct finding finding, const struct place *place)
+/* `detail`: one line more, or NULL. */
+static void write_finding(const char *call, const void *pointer, struct finding finding, const char *detail,
+                          const struct place *place)
 {
 	char buffer[SHORT_BYTES];
 	struct text text = text_over(buffer, sizeof(buffer));
-	bool mine = turn_take();
 
+	if (sink.settings.silent)
+		return;
+	bool mine = turn_take();
 	if (sink.settings.json)
-		say_as_json(&text, call, pointer, finding, place);
+		say_as_json(&text, call, pointer, finding, detail, place);
 	else
-		say_as_text(&text, call, pointer, finding, place);
+		say_as_text(&text, call, pointer, finding, detail, place);
 	deliver(&text, &(struct quarry_report){
 		.struct_bytes = sizeof(struct quarry_report),
 		.kind = finding.section,
@@ -283,7 +292,41 @@ void report_bad_pointer(const char *call, const void *pointer)
 {
 	struct place place = place_of(pointer);
 
-	write_finding(call, pointer, finding_of(&place, pointer), &place);
+	write_finding(call, pointer, finding_of(&place, pointer), NULL, &place);
+}
+
+/* What it is called; `detail` gets its line. */
+static struct finding damage_finding(enum report_kind kind, size_t bytes, size_t number, struct text *detail)
+{
+	switch (kind) {
+	case REPORT_OVERFLOW:
+		text_format(detail, "byte %u behind the block's %u has changed", (uint64_t)(number - bytes), (uint64_t)bytes);
+		return (struct finding){ "overflow: bytes behind the block have been overwritten", "overflow" };
+	case REPORT_UNDERFLOW:
+		text_string(detail, "bytes in front of the block have changed");
+		return (struct finding){ "underflow: bytes in front of the block have been overwritten", "underflow" };
+	case REPORT_WRITTEN_AFTER_FREE:
+		text_format(detail, "byte %u of %u is not 0; what is free is zero (or a block in front of it overflowed)", (uint64_t)number,
+		            (uint64_t)bytes);
+		return (struct finding){ "use after free: bytes of the freed block have been overwritten", "use-after-free" };
+	case REPORT_WRONG_SIZE:
+		text_format(detail, "%u said, %u asked for", (uint64_t)number, (uint64_t)bytes);
+		return (struct finding){ "wrong size: the block was asked for with another size", "wrong-size" };
+	default:
+		text_format(detail, "%u said, of a block of %u bytes", (uint64_t)number, (uint64_t)bytes);
+		return (struct finding){ "wrong alignment: the block was asked for with another alignment", "wrong-alignment" };
+	}
+}
+
+void report_damage(const char *call, const void *block, enum report_kind kind, size_t bytes, size_t number)
+{
+	char buffer[DETAIL_BYTES];
+	struct text detail = text_over(buffer, sizeof(buffer));
+	struct place place = place_of(block);
+	struct finding finding = damage_finding(kind, bytes, number, &detail);
+
+	place.bytes = bytes;
+	write_finding(call, block, finding, buffer, &place);
 }
 
 static struct finding foreign_finding(const void *pointer)
@@ -302,7 +345,7 @@ void report_foreign_pointer(const char *call, const void *pointer)
 	if (guarded_on)
 		report(&(struct report){ .kind = REPORT_FOREIGN, .call = call, .pointer = pointer });
 	else
-		write_finding(call, pointer, foreign_finding(pointer), &place);
+		write_finding(call, pointer, foreign_finding(pointer), NULL, &place);
 }
 
 /* ---- Guarded blocks ---- */

@@ -17,7 +17,7 @@ COLD void report_bad_pointer(const char *call, const void *pointer);
  * foreign=abort forbids. In guard mode with the caller's stack. */
 COLD void report_foreign_pointer(const char *call, const void *pointer);
 
-/* ---- Guarded blocks ---- */
+/* ---- Guarded blocks; damage that a security level finds ---- */
 
 enum report_kind {
 	REPORT_ACCESS,                  /* a fault; see fault.c */
@@ -65,12 +65,17 @@ struct report {
  * who handles a fault ends the process as it would have ended. */
 COLD void report(const struct report *report);
 
+/* What a security level has found of a block of so many bytes: OVERFLOW, UNDERFLOW, WRITTEN_AFTER_FREE (number is the offset of the
+ * first byte that has changed), WRONG_SIZE, WRONG_ALIGNMENT (number is what was said). Returns unless on_error=abort. */
+COLD void report_damage(const char *call, const void *block, enum report_kind kind, size_t bytes, size_t number);
+
 /* ---- The start ---- */
 
 struct report_settings {
 	const char *path;               /* the option `report`; must stay. "" is standard error */
 	bool json;
-	bool go_on;                     /* on_error=warn */
+	bool go_on;                     /* on_error=warn, ignore */
+	bool silent;                    /* on_error=ignore: only what guard mode finds is written */
 	/* guarded_neighbours, where there are guarded blocks; else NULL */
 	bool (*neighbours)(const void *address, struct guarded *before, struct guarded *after);
 };
@@ -88,5 +93,8 @@ struct quarry_report;
 typedef void (*report_handler)(const struct quarry_report *report, void *context);
 void report_set_handler(report_handler handler, void *context);
 const void *report_handler_context(void);
+
+/* The function that makes blocks of a kind. */
+const char *facts_call_name(enum guard_kind kind);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "block/ledger.h"
 #include "block/lookup.h"
+#include "block/secure.h"
 #include "block/slab.h"
 #include "guard/guarded.h"
 
@@ -97,13 +98,14 @@ static bool batch_add_small(struct batch *batch, const struct span *slab, size_t
 {
 	return batch_add(batch, (struct noted){ .span = slab, .state = &slab->ledger[index], .base = slab->base,
 	                                        .start = slab->base + index * slab->block_bytes,
-	                                        .bytes = slab->block_bytes });
+	                                        .bytes = secure_asked(slab, &slab->ledger[index]) });
 }
 
 static bool batch_add_large(struct batch *batch, const struct span *large)
 {
 	return batch_add(batch, (struct noted){ .span = large, .state = &large->large_state, .base = large->base,
-	                                        .start = large->base, .bytes = large->large_bytes });
+	                                        .start = large->base,
+	                                        .bytes = secure_asked(large, &large->large_state) });
 }
 
 /* The blocks of a slab that start at `from` or above; returns where the next step goes on if the batch is full, 0 if
@@ -154,7 +156,7 @@ static bool still_lives(struct noted *noted)
 	lock_take(&space_lock);
 	bool lives = ledger_get(noted->state) == LEDGER_LIVE && span->base == noted->base;
 	if (lives && span->kind == SPAN_LARGE)
-		noted->bytes = min_size(noted->bytes, span->large_bytes);
+		noted->bytes = min_size(noted->bytes, secure_asked(span, &span->large_state));
 	lock_release(&space_lock);
 	return lives;
 }
@@ -213,6 +215,7 @@ static enum quarry_kind block_kind(uint8_t state)
 	case LEDGER_FREE:
 	case LEDGER_CACHED:
 	case LEDGER_CACHED_ZERO:
+	case LEDGER_LEAVING:
 		return QUARRY_FREE;
 	default:
 		return QUARRY_UNUSED;
@@ -246,7 +249,7 @@ struct quarry_description walk_describe(const void *address)
 	if (description.kind == QUARRY_UNUSED)
 		return description;
 	description.block = (void *)place.start;
-	description.size = place.bytes;
+	description.size = description.kind == QUARRY_LIVE ? secure_asked(place.span, place.state) : place.bytes;
 	description.offset = (uintptr_t)address - place.start;
 	description.large = place.state == &place.span->large_state;
 	description.fresh = description.kind == QUARRY_FREE && place.fresh;

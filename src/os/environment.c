@@ -38,6 +38,20 @@ const char *os_environment(const char *name)
 	return NULL;
 }
 
+/* 1 is GRND_NONBLOCK. */
+void os_random(void *to, size_t bytes)
+{
+	const unsigned char *given = (const unsigned char *)getauxval(AT_RANDOM);
+	uint64_t mixed = (uintptr_t)to ^ os_now_ns() << 20;
+
+	if (SYSCALL3(SYS_getrandom, to, bytes, 1) == (long)bytes)
+		return;
+	for (size_t i = 0; i < bytes; i++) {
+		mixed = (mixed ^ (given != NULL ? given[i % 16] : 0) ^ os_now_ns()) * 0x9e3779b97f4a7c15u;
+		((unsigned char *)to)[i] = (unsigned char)(mixed >> 56);
+	}
+}
+
 bool os_is_secure(void)
 {
 	return getauxval(AT_SECURE) != 0;

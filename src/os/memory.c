@@ -21,6 +21,9 @@
 #define MADV_GUARD_REMOVE 103
 #endif
 #define ADVICE_OF_NOBODY 4711
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 #ifndef SYS_mseal
 #define SYS_mseal 462
 #endif
@@ -346,6 +349,21 @@ size_t os_resident_bytes(void *address, size_t bytes)
 		done += step;
 	}
 	return resident;
+}
+
+int os_lock(void *address, size_t bytes)
+{
+	return (int)SYSCALL2(SYS_mlock, address, bytes);
+}
+
+int os_hide_from_dumps(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTDUMP);
+}
+
+int os_wipe_on_fork(void *address, size_t bytes)
+{
+	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_WIPEONFORK);
 }
 
 void os_zero(void *address, size_t bytes)

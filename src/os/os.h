@@ -57,6 +57,11 @@ void os_unmap(void *address, size_t bytes);
 int os_resident_pages(void *address, size_t bytes, unsigned char *pages);
 /* How many bytes of the range are resident; all of them if the kernel doesn't tell. */
 size_t os_resident_bytes(void *address, size_t bytes);
+/* Keeps the pages in memory (mlock), which RLIMIT_MEMLOCK bounds: -ENOMEM, -EPERM or -EAGAIN. */
+int os_lock(void *address, size_t bytes);
+/* Keeps them out of core dumps; gives a fork's child zeros in their place (Linux 4.14; -EINVAL before). */
+int os_hide_from_dumps(void *address, size_t bytes);
+int os_wipe_on_fork(void *address, size_t bytes);
 /* Zeroes memory; any address and size. */
 void os_zero(void *address, size_t bytes);
 /* Marks pages of a private writable mapping as guards and drops their memory: any access faults, and no mapping is split
@@ -74,6 +79,9 @@ size_t os_mappings_max(void);
 
 /* Value of the environment variable at process start, NULL if unset. Works before the C library is initialised. */
 const char *os_environment(const char *name);
+/* Bytes that nobody can foretell: the kernel's, or, where it refuses, what it gave the process at exec mixed with clocks.
+ * At the start, before a sandbox can object; bytes is at most 256. */
+void os_random(void *to, size_t bytes);
 /* Whether the program gained privileges at exec (AT_SECURE): then the environment is not to be trusted. */
 bool os_is_secure(void);
 /* Memory of the machine in bytes, 0 if unknown. */
@@ -166,6 +174,9 @@ size_t os_copy(void *to, uintptr_t from, size_t bytes);
 long os_threads(int *ids, size_t most);
 /* Which signals a thread of the process blocks, signal 1 as bit 0. False if there is no such thread, or it has ended. */
 bool os_thread_blocks(int id, uint64_t *signals);
+
+/* Surely no other thread: false where the C library doesn't tell. */
+bool os_is_single_threaded(void);
 
 /* ---- world.c ---- */
 

@@ -237,3 +237,11 @@ bool os_is_first_thread(void)
 {
 	return os_thread_id() == SYSCALL1(SYS_getpid, 0);
 }
+
+/* glibc 2.32 and later. */
+extern char __libc_single_threaded __attribute__((weak));
+
+bool os_is_single_threaded(void)
+{
+	return &__libc_single_threaded != NULL && __libc_single_threaded != 0;
+}

@@ -33,6 +33,9 @@ enum span_kind {
 	SPAN_RETIRED,           /* a slab's header and ledger, or a large block's header, waiting for the next */
 };
 
+/* Sides of a slab or large block on which a guard page stands. */
+enum { GUARD_BEFORE = 1, GUARD_BEHIND = 2 };
+
 /* Whoever has this owner tests false against every thread: no heap lies one byte from the empty heap. */
 #define OWNER_NONE ((uintptr_t)1)
 
@@ -46,13 +49,16 @@ struct span {
 	_Atomic uint64_t multiplier;    /* ceil(2^64 / block size); 1: one block, at base; 0: no block starts here */
 	ledger_byte *ledger;            /* state of each index */
 	_Atomic uintptr_t owner;        /* distance of the heap whose magazines take its frees, or OWNER_NONE */
-	uintptr_t magazine;             /* slab: of its class in the heap at distance 0 */
+	union {
+		uintptr_t magazine;     /* slab: of its class in the heap at distance 0 */
+		size_t asked_bytes;     /* large, with a security level: what was asked for */
+	};
 	uint32_t block_bytes;           /* slab: size of a block */
 	uint16_t first_index;           /* slab: first index that is a block; those below are TAIL */
 	uint16_t end_index;             /* slab: first index after the last block; TAIL from here */
 	uint8_t kind;                   /* enum span_kind */
 	uint8_t class_index;            /* slab */
-	bool born_zero;                 /* slab: its memory was zero when it was made */
+	bool born_zero;                 /* its memory was not there when it was made; of a large block most */
 	/* slab: owner's, or whoever has the owner's lock. */
 	uint16_t free_count;            /* lower bound of FREE bytes */
 	uint16_t cursor;                /* no known FREE byte below this index */
@@ -69,6 +75,7 @@ struct span {
 	_Atomic uint32_t notified;      /* the epoch in which it was linked on a stack, 0 if it is not */
 	_Atomic(struct span *) next_notified;
 	ledger_byte large_state;        /* large: the ledger, one byte */
+	uint8_t guards;                 /* sides that have a guard page (enum side), with a security level */
 	union {
 		struct {
 			struct span *next;  /* slab: partial list; retired: list of its kind */

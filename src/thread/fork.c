@@ -3,6 +3,7 @@
  * notifications of other threads are void by the epoch; their heaps are pool.c's walk's. */
 #include "thread/fork.h"
 
+#include "block/secure.h"
 #include "os/os.h"
 #include "space/pressure.h"
 #include "space/purge.h"
@@ -40,6 +41,7 @@ void fork_prepare(void)
 	}
 	if (lock_above != NULL)
 		lock_take(lock_above);
+	secure_fork_prepare();
 	lock_fork_begin();
 }
 
@@ -62,10 +64,13 @@ void fork_child(void)
 		lock_reset(locks[i - 1]);
 	uint32_t epoch = epoch_now() + 1;
 	atomic_store_explicit(&ledger_epoch, epoch != 0 ? epoch : 1, memory_order_relaxed);
+	secure_fork_child();
 	pressure_fork_child();
 	purge_fork_child();
 	life_fork_child();
 	scavenger_fork_child();
 	pool_fork_child(life_heap_if_any());
+	if (secure.on && life_heap_if_any() != NULL)
+		chacha_turn(&life_heap_if_any()->secured.random, os_now_ns());
 	sample_fork_child(life_heap_if_any());
 }

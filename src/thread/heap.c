@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "block/secure.h"
 #include "block/sweep.h"
 #include "thread/export.h"
 #include "thread/magazine.h"
 #include "thread/pool.h"
+#include "thread/quarantine.h"
 #include "thread/sample.h"
 #include "thread/shared.h"
 
@@ -29,7 +31,7 @@ static _Atomic(struct span *) orphans;
 
 size_t heap_bytes(void)
 {
-	return sample_is_on() ? sizeof(struct heap) : offsetof(struct heap, counted);
+	return sample_is_on() || secure.on ? sizeof(struct heap) : offsetof(struct heap, secured);
 }
 
 void heap_init(struct heap *heap)
@@ -37,21 +39,35 @@ void heap_init(struct heap *heap)
 	heap->distance = (uintptr_t)heap - (uintptr_t)&heap_empty;
 	memcpy(heap->magazines, heap_empty.magazines, sizeof(heap->magazines));
 	heap->stock = heap->magazines;
+	if (secure.on) {
+		heap->stock = heap->counted.stock;
+		memcpy(heap->stock, heap->magazines, sizeof(heap->magazines));
+		secure_random_start(&heap->secured.random);
+	}
 	if (sample_is_on())
 		sample_heap_init(heap);
 }
 
 /* ---- The list of partial slabs ---- */
 
+/* With random places a slab is listed behind up to so many others. */
+#define LIST_DEPTH_MAX 4
+
 static void heap_list(struct heap *heap, struct span *slab)
 {
-	struct span **head = &heap->bins[slab->class_index].partial;
+	struct span **link = &heap->bins[slab->class_index].partial;
+	struct span *previous = NULL;
 
-	slab->list.next = *head;
-	slab->list.previous = NULL;
-	if (*head != NULL)
-		(*head)->list.previous = slab;
-	*head = slab;
+	for (size_t depth = secure.random ? chacha_below(&heap->secured.random, LIST_DEPTH_MAX) : 0; depth > 0 && *link != NULL;
+	     depth--) {
+		previous = *link;
+		link = &previous->list.next;
+	}
+	slab->list.next = *link;
+	slab->list.previous = previous;
+	if (*link != NULL)
+		(*link)->list.previous = slab;
+	*link = slab;
 	slab->listed = true;
 }
 
@@ -265,8 +281,10 @@ size_t heap_fill(struct heap *heap, struct heap *owner, unsigned class_index, si
 
 size_t heap_fill_new(struct heap *heap, struct heap *owner, unsigned class_index, size_t wanted)
 {
-	/* All heaps are made alike: the same place in the one at distance 0. */
-	uintptr_t magazine = (uintptr_t)&owner->stock[class_index] - owner->distance;
+	/* All heaps are made alike: the same place in the one at distance 0. With a security level it is malloc's magazine,
+	 * which has no room: the fast free calls release_full. */
+	const struct magazine *magazines = secure.on ? owner->magazines : owner->stock;
+	uintptr_t magazine = (uintptr_t)&magazines[class_index] - owner->distance;
 	struct span *slab = slab_make(class_index, owner->distance, (const void *)magazine);
 
 	return slab == NULL ? 0 : fill_from_slab(heap, owner, slab, wanted);
@@ -315,6 +333,21 @@ struct entry heap_take(struct heap *heap, unsigned class_index)
 	struct entry entry = *magazine->top--;
 	if (UNLIKELY(counted))
 		sample_advance(heap, class_index);
+	DCHECK(heap_is_valid(heap));
+	return entry;
+}
+
+struct entry heap_take_any(struct heap *heap, unsigned class_index)
+{
+	struct entry entry = { NULL, NULL };
+
+	if (heap_pick(heap, class_index, &entry))
+		return entry;
+	/* What is there serves where no more is to be had. */
+	if (!refill(heap, class_index) && heap->stock[class_index].top->block == NULL)
+		return entry;
+	if (!heap_pick(heap, class_index, &entry))
+		entry = *heap->stock[class_index].top--;
 	DCHECK(heap_is_valid(heap));
 	return entry;
 }
@@ -409,9 +442,22 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 		bin->looks -= bin->looks > 0;
 		note(heap, 0, (size_t)(slab->returns_granted - slab->returns_left + 1u) * slab->block_bytes);
 		slab_return(slab, entry.state);
-		slab_gained(heap, slab, true);
+		/* A granted return would pass by what a security level does. */
+		slab_gained(heap, slab, !secure.on);
 	}
 	DCHECK(heap_is_valid(heap));
+}
+
+void heap_give(struct heap *heap, struct entry entry)
+{
+	struct span *slab = span_of(entry.block);
+
+	if (LIKELY(atomic_load_explicit(&slab->owner, memory_order_relaxed) == heap->distance)) {
+		heap_put(heap, slab, entry);
+		return;
+	}
+	ledger_give_up(entry.state);
+	heap_notify(slab);
 }
 
 void heap_retire(struct heap *heap)
@@ -422,6 +468,8 @@ void heap_retire(struct heap *heap)
 
 void heap_drop_all(struct heap *heap)
 {
+	if (secure.on)
+		quarantine_empty(heap);
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
 		heap_drop(heap, class_index, 0);
 }

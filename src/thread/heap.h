@@ -18,6 +18,8 @@
 #ifndef QUARRY_THREAD_HEAP_H
 #define QUARRY_THREAD_HEAP_H
 
+#include "base/chacha.h"
+#include "block/secure.h"
 #include "block/slab.h"
 
 struct magazine {
@@ -43,7 +45,20 @@ struct bin {
 	bool dropped;                   /* the last slow path was a drop, not a refill */
 };
 
-/* What a heap has besides while allocations are counted: see sample.h. */
+/* Freed blocks that wait, with security level 2: see quarantine.h. */
+struct quarantine {
+	struct entry *entries;          /* in no order; NULL until first used */
+	size_t count;
+	size_t bytes;
+};
+
+/* What a heap has besides with a security level. */
+struct secured {
+	struct chacha random;
+	struct quarantine quarantine;
+};
+
+/* What a heap has besides while allocations are counted: see sample.h. With a security level the stock alone. */
 struct counted {
 	struct magazine stock[CLASS_COUNT];
 	struct entry *fronts[CLASS_COUNT];      /* memory of malloc's magazines; NULL until first used */
@@ -74,7 +89,9 @@ struct heap {
 	bool exports;                   /* counted among those that have a class to export */
 	struct heap *next_pooled;       /* under pool_lock */
 	struct heap *next_made;         /* under pool_lock, set once */
-	struct counted counted;         /* last: its memory is there only while allocations are counted */
+	/* Last: their memory is there only while allocations are counted, or with a security level. */
+	struct secured secured;
+	struct counted counted;
 };
 
 /* In read-only memory once relocated, but not const: compilers take what lies at an address computed from a constant
@@ -95,6 +112,9 @@ ALWAYS_INLINE struct magazine *thread_magazine(uintptr_t magazine_offset)
 	return (struct magazine *)((uintptr_t)&heap_empty + thread_heap_distance + magazine_offset);
 }
 
+/* With a security level a stock is refilled when it has less than this part of what it may. */
+#define HEAP_CHOICE_FRACTION 4
+
 /* How much memory a heap takes. */
 size_t heap_bytes(void);
 
@@ -104,6 +124,43 @@ void heap_init(struct heap *heap);
 /* Takes a block of the class from a magazine that may be empty: refills it from slabs first. The block's state is
  * still CACHED or CACHED_ZERO; the caller stores LIVE. {NULL} if memory is short. By the heap's user. */
 struct entry heap_take(struct heap *heap, unsigned class_index);
+
+/* Takes the entry at `picked` and puts the one at `top` in its place. Word by word: the compiler would read both words at once,
+ * and wait for the two stores that wrote them. */
+ALWAYS_INLINE struct entry entry_swap(struct entry *picked, const struct entry *top)
+{
+	struct entry entry = { picked->block, picked->state };
+	void *block = top->block;
+	ledger_byte *state = top->state;
+
+	__asm__("" : "+r"(entry.block), "+r"(entry.state));
+	__asm__("" : "+r"(block), "+r"(state));
+	picked->block = block;
+	picked->state = state;
+	return entry;
+}
+
+/* The same, with a security level: any one of those at hand. heap_pick is false where it is better to refill first. */
+struct entry heap_take_any(struct heap *heap, unsigned class_index);
+ALWAYS_INLINE bool heap_pick(struct heap *heap, unsigned class_index, struct entry *entry)
+{
+	struct magazine *stock = &heap->stock[class_index];
+	const struct bin *bin = &heap->bins[class_index];
+	struct entry *top = stock->top;
+	size_t count = (size_t)(top - bin->entries);
+
+	/* Without memory both are 0, or top is the sentinel that all share. */
+	if (UNLIKELY(bin->entries == NULL) || UNLIKELY(count <= bin->allowed / HEAP_CHOICE_FRACTION))
+		return false;
+	struct entry *picked = LIKELY(secure.random) ? top - chacha_below(&heap->secured.random, min_size(count, size_classes[class_index].choice)) : top;
+	*entry = entry_swap(picked, top);
+	stock->top = top - 1;
+	return true;
+}
+
+/* A block whose state is CACHED, of any owner's slab: back to its slab's magazine, or given up and announced. By the
+ * heap's user. */
+void heap_give(struct heap *heap, struct entry entry);
 
 /* Puts a free block, its state CACHED, into its magazine, or straight back into its slab if the magazine is full. By
  * the heap's user, the slab's owner. */

@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "block/secure.h"
 #include "space/meta.h"
 
 /* Bounds are powers of two less one, so that entries and sentinel fill what memory is taken for them. */
 #define ALLOWED_START 7
+/* With random places: so that there is something to choose from. */
+#define ALLOWED_START_RANDOM 63
 
 /* What every empty magazine without memory points to: no block, and no room. */
 static const struct entry sentinel;
@@ -68,7 +71,7 @@ static bool reserve(struct heap *heap, unsigned class_index, uint16_t allowed)
 bool magazine_grow(struct heap *heap, unsigned class_index)
 {
 	struct bin *bin = &heap->bins[class_index];
-	uint16_t start = (uint16_t)min_size(ALLOWED_START, allowed_max(class_index));
+	uint16_t start = (uint16_t)min_size(secure.random ? ALLOWED_START_RANDOM : ALLOWED_START, allowed_max(class_index));
 	uint16_t allowed = bin->allowed == 0 ? start : bin->allowed;
 
 	if (bin->allowed != 0 && !bin->dropped)

@@ -7,9 +7,11 @@
 #include "thread/pool.h"
 
 #include "base/check.h"
+#include "block/secure.h"
 #include "space/meta.h"
 #include "thread/export.h"
 #include "thread/magazine.h"
+#include "thread/quarantine.h"
 #include "thread/sample.h"
 #include "thread/shared.h"
 
@@ -307,6 +309,9 @@ static void free_foreign(const struct entry *entries, size_t capacity)
 
 static void free_foreign_entries(const struct heap *dead)
 {
+	/* Entries from 0 on. */
+	if (secure.on && dead->secured.quarantine.entries != NULL)
+		free_foreign(dead->secured.quarantine.entries - 1, secure.quarantine_blocks);
 	for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++) {
 		free_foreign(dead->bins[class_index].entries, dead->bins[class_index].capacity);
 		if (dead->stock != dead->magazines)
@@ -353,6 +358,8 @@ void pool_fork_child(struct heap *own)
 	for (struct heap *heap = pool.made; dead && heap != NULL; heap = heap->next_made)
 		if (atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_DEAD) {
 			free_foreign_entries(heap);
+			if (secure.on)
+				quarantine_forget(heap);
 			for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
 				magazine_forget(heap, class_index);
 		}

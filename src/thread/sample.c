@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "block/secure.h"
 #include "os/os.h"
 #include "space/meta.h"
 #include "thread/magazine.h"
@@ -119,7 +120,8 @@ bool sample_turn(struct heap *heap, unsigned class_index)
 		counted->left = draw(&counted->random);
 		return true;
 	}
-	if (class_index == CLASS_COUNT)
+	/* With a security level there are no batches. */
+	if (class_index == CLASS_COUNT || secure.on)
 		count(counted, class_index, 1);
 	return false;
 }

@@ -1,7 +1,9 @@
 /* The shared heap: see shared.h. */
 #include "thread/shared.h"
 
+#include "block/secure.h"
 #include "thread/pool.h"
+#include "thread/quarantine.h"
 
 struct lock shared_lock = LOCK_INIT(LOCK_RANK_SHARED_HEAP);
 
@@ -75,9 +77,29 @@ struct entry shared_take(unsigned class_index)
 
 	lock_take(&shared_lock);
 	if (shared_heap_made() != NULL)
-		entry = heap_take(shared_heap(), class_index);
+		entry = secure.on ? heap_take_any(shared_heap(), class_index) : heap_take(shared_heap(), class_index);
 	lock_release(&shared_lock);
 	return entry;
+}
+
+void shared_give(struct entry entry, size_t bytes)
+{
+	bool given = false;
+
+	lock_take(&shared_lock);
+	if (shared_heap_made() != NULL) {
+		if (secure.quarantine_bytes > 0)
+			quarantine_put(shared_heap(), entry, bytes);
+		else
+			heap_give(shared_heap(), entry);
+		given = true;
+	}
+	lock_release(&shared_lock);
+	if (given)
+		return;
+	struct span *slab = span_of(entry.block);
+	ledger_give_up(entry.state);
+	heap_notify(slab);
 }
 
 bool shared_owns(const struct span *slab)

@@ -17,6 +17,10 @@ bool shared_owns(const struct span *slab);
 /* Ends the life of a LIVE block of a slab of the shared heap; false if it was not LIVE. */
 bool shared_put(struct span *slab, struct entry entry);
 
+/* With a security level: a block of so many bytes whose state is CACHED, of any owner's slab, goes to the shared heap's
+ * quarantine, or back to its slab. */
+void shared_give(struct entry entry, size_t bytes);
+
 /* For a class whose blocks others free (export.h): hands the slabs of `heap` over to the shared heap, and fills up
  * to `wanted` places of the magazine from what that has. Returns how many. By the user of `heap`. */
 size_t shared_exchange(struct heap *heap, unsigned class_index, size_t wanted);

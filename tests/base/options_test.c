@@ -368,7 +368,7 @@ static void test_random_strings(void **state UNUSED)
 		struct options first = parse->options;
 
 		assert_true(first.decay_ms <= 3600000 && first.retain <= 1024 * GIB && first.foreign <= OPTION_foreign_abort);
-		char again[512];
+		char again[2048];
 		struct text text = text_over(again, sizeof(again));
 		for (size_t i = 0; i < options_row_count(); i++) {
 			text_format(&text, "%s=", options_row(i)->name);
@@ -499,6 +499,16 @@ static void test_confirm(void **state UNUSED)
 	                    "quarry: report= (default)\n"
 	                    "quarry: report_format=text (default)\n"
 	                    "quarry: on_error=abort (default)\n"
+	                    "quarry: secure=0 (default)\n"
+	                    "quarry: secure_zero=level (default)\n"
+	                    "quarry: secure_verify=level (default)\n"
+	                    "quarry: secure_canary=level (default)\n"
+	                    "quarry: secure_random=level (default)\n"
+	                    "quarry: secure_guards=level (default)\n"
+	                    "quarry: secure_quarantine=1M (default)\n"
+	                    "quarry: secure_quarantine_blocks=1023 (default)\n"
+	                    "quarry: secure_large=level (default)\n"
+	                    "quarry: secure_said=level (default)\n"
 	                    "quarry: stats=on (QUARRY_OPTIONS)\n"
 	                    "quarry: confirm=off (default)\n"
 	                    "quarry: help=off (default)\n");

@@ -1,0 +1,385 @@
+/* malloc, free and realloc with a security level: see secure.h. */
+#include "api/secure.h"
+
+#include "api/fast.h"
+#include "api/init.h"
+#include "block/large.h"
+#include "block/secure.h"
+#include "block/sweep.h"
+#include "guard/report.h"
+#include "space/purge.h"
+#include "thread/life.h"
+#include "thread/quarantine.h"
+#include "thread/shared.h"
+
+/* From here on a large block that changes its size is moved by its page tables; resize.c says why. */
+#define MOVE_BYTES_MIN (256 * KIB)
+/* A block that keeps at least half of its bytes stays where it is. */
+#define SHRINK_FRACTION 2
+
+/* ---- Allocating ---- */
+
+static COLD void written_after_free(void *block, size_t bytes, enum guard_kind kind)
+{
+	size_t offset = secure_first_nonzero(block, bytes);
+
+	if (!secure_doubtful)
+		report_damage(facts_call_name(kind), block, REPORT_WRITTEN_AFTER_FREE, bytes, offset);
+	memset(block, 0, bytes);
+}
+
+/* A fork may come at any point, and its child must not find a block free that isn't zero: a life begins before anything is
+ * written, and ends after all is zero. What the child finds in between stays out of use there. */
+ALWAYS_INLINE void begin_life(ledger_byte *state)
+{
+	ledger_set(state, LEDGER_LIVE);
+	atomic_thread_fence(memory_order_release);
+}
+
+ALWAYS_INLINE void leave(ledger_byte *state)
+{
+	ledger_set(state, LEDGER_LEAVING);
+	atomic_thread_fence(memory_order_release);
+}
+
+ALWAYS_INLINE void end_life(ledger_byte *state)
+{
+	atomic_store_explicit(state, LEDGER_CACHED, memory_order_release);
+}
+
+/* From a free block to one of so many bytes. */
+ALWAYS_INLINE void *hand_out(struct entry entry, unsigned class_index, size_t size, enum guard_kind kind)
+{
+	size_t class_bytes = size_classes[class_index].size;
+
+	if (LIKELY(secure.verify) && LIKELY(ledger_get(entry.state) == LEDGER_CACHED) &&
+	    UNLIKELY(!secure_is_zero(entry.block, class_bytes)))
+		written_after_free(entry.block, class_bytes, kind);
+	begin_life(entry.state);
+	secure_set_slack(entry.state, class_index, class_bytes - size);
+	if (LIKELY(secure.canary))
+		secure_set_canary(entry.block, size);
+	return entry.block;
+}
+
+static struct entry entry_take(unsigned class_index)
+{
+	purge_end_hold();
+	struct heap *heap = life_heap();
+	struct entry entry = heap != NULL ? heap_take_any(heap, class_index) : shared_take(class_index);
+
+	sweep_tick();
+	return entry;
+}
+
+static void *allocate_large(const struct asked *asked)
+{
+	purge_end_hold();
+	sweep_tick();
+	size_t alignment = max_size(asked->alignment, GRANULE_BYTES);
+	size_t changed;
+
+	void *block = large_make_secure(asked->size, alignment, asked->zeroed, &changed);
+	if (block == NULL && secure.hides_large && large_reveal_all())
+		block = large_make_secure(asked->size, alignment, asked->zeroed, &changed);
+	if (block == NULL)
+		return allocate_failed();
+	if (UNLIKELY(changed < large_good_size(asked->size)) && !secure_doubtful)
+		report_damage(facts_call_name(asked->kind), block, REPORT_WRITTEN_AFTER_FREE, asked->size, changed);
+	return block;
+}
+
+static NOINLINE void *allocate_any(const struct asked *asked, const void *caller)
+{
+	size_t raised = asked->size + secure.canary_bytes;
+	unsigned class_index = CLASS_COUNT;
+
+	if (raised >= asked->size && raised <= SMALL_BYTES_MAX)
+		class_index = size_class_aligned(max_size(raised, 1), max_size(asked->alignment, GRANULE_BYTES));
+	if (UNLIKELY(guarded_on)) {
+		void *guarded = allocate_guarded(*asked, class_index, caller);
+		if (guarded != NULL)
+			return guarded;
+	}
+	if (class_index == CLASS_COUNT)
+		return allocate_large(asked);
+	struct entry entry = entry_take(class_index);
+	if (UNLIKELY(entry.block == NULL))
+		return allocate_failed();
+	bool zero = secure.zero || !asked->zeroed || ledger_get(entry.state) == LEDGER_CACHED_ZERO;
+	if (!zero)
+		memset(entry.block, 0, asked->size);
+	return hand_out(entry, class_index, asked->size, asked->kind);
+}
+
+void *secure_allocate(struct asked asked, const void *caller)
+{
+	return allocate_any(&asked, caller);
+}
+
+static NOINLINE void *allocate_plain(size_t size, enum guard_kind kind, const void *caller)
+{
+	uintptr_t distance = thread_heap_distance;
+	struct entry entry;
+
+	if (LIKELY(size <= SMALL_BYTES_MAX - CANARY_BYTES) && LIKELY(distance != 0) && LIKELY(!guarded_on)) {
+		unsigned class_index = size_class_of(max_size(size + secure.canary_bytes, 1));
+		if (LIKELY(heap_pick(heap_at(distance), class_index, &entry)))
+			return hand_out(entry, class_index, size, kind);
+	}
+	return allocate_any(&(struct asked){ .size = size, .kind = kind }, caller);
+}
+
+static COLD void *hand_out_written(struct entry entry, unsigned class_index, size_t size, enum guard_kind kind)
+{
+	return hand_out(entry, class_index, size, kind);
+}
+
+/* One of the entries at the stock's top, any of so many, where there are more: so what was freed last, which is in the
+ * cache, is handed out soon. */
+#define CHOICE 32
+
+/* Every call from here is its last act, so nothing is saved. */
+void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *caller)
+{
+	uintptr_t distance = thread_heap_distance;
+
+	if (UNLIKELY(size > SECURE_QUICK_BYTES - CANARY_BYTES) || UNLIKELY(!secure.quick) || UNLIKELY(distance == 0))
+		return allocate_plain(size, kind, caller);
+	unsigned class_index = size_class_magazine[(size + CANARY_BYTES - 1) >> GRANULE_LOG2] >> MAGAZINE_LOG2;
+	struct heap *heap = heap_at(distance);
+	struct magazine *stock = &heap->counted.stock[class_index];
+	struct chacha *random = &heap->secured.random;
+	struct entry *top = stock->top;
+	/* Without memory `entries` is NULL, and the difference beyond all bounds. */
+	uintptr_t held_bytes = (uintptr_t)top - (uintptr_t)heap->bins[class_index].entries;
+	if (UNLIKELY(held_bytes - CHOICE * sizeof(*top) > UINT16_MAX) || UNLIKELY(random->left == 0))
+		return allocate_plain(size, kind, caller);
+	struct entry *picked = top - random->bytes[--random->left] % CHOICE;
+	struct entry entry = entry_swap(picked, top);
+	stock->top = top - 1;
+	size_t class_bytes = secure.quick_classes[class_index].bytes;
+	if (LIKELY(ledger_get(entry.state) == LEDGER_CACHED) && UNLIKELY(!secure_is_zero_quick(entry.block, class_bytes)))
+		return hand_out_written(entry, class_index, size, kind);
+	begin_life(entry.state);
+	((uint8_t *)entry.state)[secure.quick_classes[class_index].slack_at] = (uint8_t)(class_bytes - size);
+	secure_set_canary(entry.block, size);
+	return entry.block;
+}
+
+/* ---- Freeing ---- */
+
+static NOINLINE void check_said(void *block, size_t asked, size_t size, size_t alignment, const char *call)
+{
+	if (size != GUARDED_UNSAID && size != asked && !secure_doubtful)
+		report_damage(call, block, REPORT_WRONG_SIZE, asked, size);
+	else if (alignment != 0 && ((uintptr_t)block & (alignment - 1)) != 0)
+		report_damage(call, block, REPORT_WRONG_ALIGNMENT, asked, alignment);
+}
+
+static COLD void overflowed(void *block, size_t asked, size_t bytes, const char *call)
+{
+	if (!secure_doubtful)
+		report_damage(call, block, REPORT_OVERFLOW, asked, secure_slack_changed(block, asked, bytes));
+	/* The program goes on: one report is enough. */
+	memset((char *)block + asked, 0, bytes - asked);
+	secure_set_canary(block, asked);
+}
+
+/* What this heap's levels look at besides: seldom anything. */
+static NOINLINE void check_more(void *block, size_t asked, size_t bytes, size_t said, size_t alignment, const char *call)
+{
+	if (secure.rest && secure_slack_changed(block, asked, bytes) < bytes)
+		overflowed(block, asked, bytes, call);
+	if (secure.said)
+		check_said(block, asked, said, alignment, call);
+}
+
+/* Of a block of so many bytes in its class. */
+ALWAYS_INLINE void check(void *block, size_t asked, size_t bytes, size_t said, size_t alignment, const char *call)
+{
+	if (UNLIKELY(secure.rest) || UNLIKELY(secure.said))
+		check_more(block, asked, bytes, said, alignment, call);
+	else if (LIKELY(secure.canary) && UNLIKELY(!secure_canary_stands(block, asked)))
+		overflowed(block, asked, bytes, call);
+}
+
+/* Only the request and the canary can have been written to by right; what else has been shows when it is handed out. */
+ALWAYS_INLINE void wipe(void *block, size_t asked)
+{
+	if (LIKELY(secure.zero))
+		memset(block, 0, asked + secure.canary_bytes);
+}
+
+static NOINLINE void release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+{
+	unsigned class_index = slab->class_index;
+	struct heap *heap = heap_at(thread_heap_distance);
+	size_t asked = slab->block_bytes - secure_slack(state, class_index);
+	struct entry entry = { block, state };
+
+	check(block, asked, slab->block_bytes, said, alignment, call);
+	leave(state);
+	wipe(block, asked);
+	end_life(state);
+	if (secure.quarantine_bytes > 0) {
+		quarantine_put(heap, entry, slab->block_bytes);
+		return;
+	}
+	struct magazine *stock = &heap->stock[class_index];
+	if (LIKELY(stock->top != stock->limit)) {
+		*++stock->top = entry;
+		return;
+	}
+	heap_put(heap, slab, entry);
+	sweep_tick();
+}
+
+/* As secure_allocate_plain. */
+void secure_release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+{
+	unsigned class_index = slab->class_index;
+	struct magazine *stock = &heap_at(thread_heap_distance)->counted.stock[class_index];
+	struct entry *top = stock->top;
+
+	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) || UNLIKELY(top == stock->limit)) {
+		release_own(slab, block, state, said, alignment, call);
+		return;
+	}
+	size_t asked = slab->block_bytes - ((uint8_t *)state)[secure.quick_classes[class_index].slack_at];
+	if (UNLIKELY(!secure_canary_stands(block, asked))) {
+		release_own(slab, block, state, said, alignment, call);
+		return;
+	}
+	leave(state);
+	secure_zero_quick(block, slab->block_bytes);
+	end_life(state);
+	top[1].block = block;
+	top[1].state = state;
+	stock->top = top + 1;
+}
+
+/* After a fork the slabs of threads that are gone are looked through: what is CACHED in them becomes FREE (pool.c). */
+static bool may_wait(const struct span *slab)
+{
+	uintptr_t owner = atomic_load_explicit(&slab->owner, memory_order_relaxed);
+
+	return atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) != HEAP_DEAD;
+}
+
+/* Another's block, or the shared heap's. */
+static void release_others(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+{
+	struct heap *heap = life_heap_if_any();
+	struct entry entry = { block, state };
+	bool waits = secure.quarantine_bytes > 0 && may_wait(slab);
+
+	if (!ledger_end_life(state, LEDGER_LEAVING)) {
+		report_bad_pointer(call, block);
+		return;
+	}
+	size_t asked = slab->block_bytes - secure_slack(state, slab->class_index);
+	check(block, asked, slab->block_bytes, said, alignment, call);
+	wipe(block, asked);
+	if (heap != NULL && waits) {
+		end_life(state);
+		quarantine_put(heap, entry, slab->block_bytes);
+	} else if (heap == NULL && (waits || (shared_owns(slab) && life_is_new()))) {
+		end_life(state);
+		shared_give(entry, slab->block_bytes);
+	} else {
+		ledger_give_up(state);
+		heap_notify(slab);
+	}
+}
+
+static void release_large(struct span *large, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+{
+	if (!ledger_end_life(state, LEDGER_FREE)) {
+		report_bad_pointer(call, block);
+		return;
+	}
+	check(block, large->asked_bytes, large_secured_bytes(large), said, alignment, call);
+	large_release(large);
+	sweep_tick();
+}
+
+void secure_release(struct span *span, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+{
+	const struct heap *heap = life_heap_if_any();
+
+	if (state == &span->large_state)
+		release_large(span, block, state, said, alignment, call);
+	else if (heap != NULL && atomic_load_explicit(&span->owner, memory_order_relaxed) == heap->distance)
+		secure_release_own(span, block, state, said, alignment, call);
+	else
+		release_others(span, block, state, said, alignment, call);
+}
+
+/* ---- Resizing ---- */
+
+/* The block stays, and has room for the new size and its canary. */
+static void ask_again(void *block, size_t old_size, size_t size)
+{
+	size_t from = min_size(old_size, size);
+
+	/* What of the old request is given up, and the old canary. */
+	memset((char *)block + from, 0, old_size - from + secure.canary_bytes);
+	if (secure.canary)
+		secure_set_canary(block, size);
+}
+
+static bool resize_small(struct span *slab, ledger_byte *state, void *block, size_t old_size, size_t size)
+{
+	unsigned class_index = slab->class_index;
+	size_t raised = size + secure.canary_bytes;
+
+	if (raised < size || raised > slab->block_bytes)
+		return false;
+	/* A narrow class can't remember more. */
+	if (slab->block_bytes - size > (class_index < SECURE_NARROW_CLASSES ? UINT8_MAX : UINT16_MAX))
+		return false;
+	if (size < old_size && raised < slab->block_bytes / SHRINK_FRACTION && slab->block_bytes > CACHE_LINE_BYTES)
+		return false;
+	ask_again(block, old_size, size);
+	secure_set_slack(state, class_index, slab->block_bytes - size);
+	return true;
+}
+
+/* NULL: it must be copied. */
+static void *resize_large(struct span *large, ledger_byte *state, void *block, size_t old_size, size_t size)
+{
+	if (size <= SMALL_BYTES_MAX)
+		return NULL;
+	if (size > old_size)
+		purge_end_hold();
+	if (large_ask_again(large, size))
+		return block;
+	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
+		return NULL;
+	void *target = large_move(large, size);
+	if (target == NULL)
+		ledger_set(state, LEDGER_LIVE);
+	return target;
+}
+
+void *secure_resize(struct span *span, ledger_byte *state, void *block, size_t size, const char *call)
+{
+	size_t old_size = secure_asked(span, state);
+
+	bool is_large = state == &span->large_state;
+	check(block, old_size, is_large ? large_secured_bytes(span) : span->block_bytes, GUARDED_UNSAID, 0, call);
+	if (is_large) {
+		void *resized = resize_large(span, state, block, old_size, size);
+		if (resized != NULL)
+			return resized;
+	} else if (resize_small(span, state, block, old_size, size)) {
+		return block;
+	}
+	void *target = secure_allocate_plain(size, GUARD_KIND_MALLOC, __builtin_return_address(0));
+	if (target == NULL)
+		return NULL;
+	memcpy(target, block, min_size(old_size, size));
+	fast_release(block, call);
+	return target;
+}

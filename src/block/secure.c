@@ -1,0 +1,132 @@
+/* The security levels' settings: see secure.h. */
+#include "block/secure.h"
+
+#include "os/os.h"
+#include "space/space.h"
+
+/* A guard must leave most of a unit to blocks. */
+#define GUARDS_PER_UNIT_MIN 16
+
+struct secure secure;
+struct chacha secure_space_random;
+
+bool secure_doubtful;
+/* Under the locks that a fork takes. */
+static bool forks_threads;
+
+/* The process's own stream, from which all others are keyed. Under no lock: its key is immutable, and who asks has a number
+ * of his own. */
+static struct chacha root;
+static _Atomic uint64_t streams;
+
+static bool is_on(unsigned choice, bool by_level)
+{
+	return choice == OPTION_switch_level ? by_level : choice == OPTION_switch_on;
+}
+
+void secure_random_start(struct chacha *random)
+{
+	uint64_t number = atomic_fetch_add_explicit(&streams, 1, memory_order_relaxed) + 1;
+
+	chacha_start(random, root.key, number);
+	/* A key of its own: what one heap's numbers tell is nothing about another's. */
+	uint32_t key[CHACHA_KEY_WORDS];
+	chacha_more(random);
+	memcpy(key, random->bytes, sizeof(key));
+	chacha_start(random, key, number);
+}
+
+void secure_fork_prepare(void)
+{
+	forks_threads = !os_is_single_threaded();
+}
+
+void secure_fork_child(void)
+{
+	secure_doubtful |= forks_threads;
+	if (secure.on)
+		chacha_turn(&secure_space_random, os_now_ns());
+}
+
+void secure_configure(const struct options *options)
+{
+	unsigned level = options->secure;
+	uint32_t key[CHACHA_KEY_WORDS];
+	struct chacha keys;
+
+	if (level == 0)
+		return;
+	os_random(key, sizeof(key));
+	chacha_start(&root, key, 0);
+	secure_random_start(&keys);
+	secure_random_start(&secure_space_random);
+	secure.zero = is_on(options->secure_zero, true);
+	secure.verify = secure.zero && is_on(options->secure_verify, true);
+	secure.canary = is_on(options->secure_canary, true);
+	secure.rest = secure.canary && secure.zero && level >= 2;
+	secure.random = is_on(options->secure_random, true);
+	secure.hides_large = is_on(options->secure_large, level >= 2);
+	secure.said = is_on(options->secure_said, level >= 2);
+	secure.guards = options->secure_guards != OPTION_secure_guards_level ? (uint8_t)(options->secure_guards - 1)
+	                : level >= 2                                         ? SECURE_GUARDS_AROUND
+	                                                                     : SECURE_GUARDS_BEHIND;
+	if (os_page_bytes() * GUARDS_PER_UNIT_MIN <= UNIT_BYTES && os_has_guards())
+		secure.guard_bytes = os_page_bytes();
+	else
+		secure.guards = SECURE_GUARDS_NONE;
+	secure.canary_bytes = secure.canary ? CANARY_BYTES : 0;
+	if (level >= 2 && options->secure_quarantine_blocks > 0) {
+		secure.quarantine_bytes = options->secure_quarantine;
+		secure.quarantine_blocks = options->secure_quarantine_blocks;
+	}
+	secure.keys[0] = chacha_64(&keys);
+	secure.keys[1] = chacha_64(&keys) | 1;
+	secure.quick = secure.verify && secure.canary && secure.random && !secure.said && secure.quarantine_bytes == 0;
+	for (unsigned i = 0; i < SECURE_QUICK_CLASSES; i++) {
+		secure.quick_classes[i].bytes = (uint16_t)size_classes[i].size;
+		secure.quick_classes[i].slack_at = (uint16_t)(size_classes[i].ledger_bytes + sizeof(uint64_t));
+	}
+	secure.on = true;
+}
+
+void secure_guarded(void)
+{
+	secure.quick = false;
+}
+
+size_t secure_slack_changed(const void *block, size_t asked, size_t bytes)
+{
+	const unsigned char *at = block;
+	uint64_t canary = secure_canary(block);
+
+	for (size_t i = 0; i < sizeof(canary); i++)
+		if (at[asked + i] != (unsigned char)(canary >> i * 8))
+			return asked + i;
+	return asked + sizeof(canary) + secure_first_nonzero(at + asked + sizeof(canary), bytes - asked - sizeof(canary));
+}
+
+bool secure_is_zero(const void *block, size_t bytes)
+{
+	const secure_vector *at = block;
+	size_t left = bytes / sizeof(*at);
+
+	for (; left >= 8; left -= 8, at += 8) {
+		secure_vector any = (at[0] | at[1] | at[2] | at[3]) | (at[4] | at[5] | at[6] | at[7]);
+		if ((any[0] | any[1]) != 0)
+			return false;
+	}
+	secure_vector any = { 0 };
+	for (; left > 0; left--)
+		any |= *at++;
+	return (any[0] | any[1]) == 0;
+}
+
+size_t secure_first_nonzero(const void *block, size_t bytes)
+{
+	const unsigned char *at = block;
+	size_t i = 0;
+
+	while (i < bytes && at[i] == 0)
+		i++;
+	return i;
+}
