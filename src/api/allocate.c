@@ -247,24 +247,34 @@ static bool release_to_owner(struct span *slab, struct entry entry)
 /* False: it takes another look. */
 ALWAYS_INLINE bool released_other(struct span *span, size_t index)
 {
-	/* Large blocks, threads without a heap; and a descriptor that is made anew while a mistaken free looks at it. */
-	if (UNLIKELY(span->kind != SPAN_SLAB) || UNLIKELY(index >= span->end_index) || UNLIKELY(thread_heap_distance == 0) ||
-	    UNLIKELY(secure.on) || UNLIKELY(!ledger_end_life(&span->ledger[index], LEDGER_FREE)))
+	/* Large blocks, security levels, threads without a heap; and a descriptor that is made anew while a mistaken free
+	 * looks at it. */
+	if (UNLIKELY(span->kind_secured != SPAN_SLAB) || UNLIKELY(index >= span->end_index) ||
+	    UNLIKELY(thread_heap_distance == 0) || UNLIKELY(!ledger_end_life(&span->ledger[index], LEDGER_FREE)))
 		return false;
 	heap_notify(span);
 	return true;
 }
 
+static NOINLINE void release_other_again(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
+{
+	if (span->kind == SPAN_SLAB && span->secured && index < span->end_index && thread_heap_distance != 0 &&
+	    ledger_get(&span->ledger[index]) == LEDGER_LIVE)
+		secure_release_other(span, block, &span->ledger[index], size, alignment, call);
+	else
+		release_said(block, size, alignment, call);
+}
+
 void release_other(void *block, struct span *span, size_t index, const char *call)
 {
 	if (!released_other(span, index))
-		release_slow(block, call);
+		release_other_again(block, span, index, GUARDED_UNSAID, 0, call);
 }
 
 void release_other_said(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
 {
 	if (!released_other(span, index))
-		release_said(block, size, alignment, call);
+		release_other_again(block, span, index, size, alignment, call);
 }
 
 void release_full(struct span *slab, void *block, ledger_byte *state, size_t size, size_t alignment, const char *call)

@@ -114,18 +114,22 @@ static NOINLINE void *allocate_any(const struct asked *asked, const void *caller
 
 void *secure_allocate(struct asked asked, const void *caller)
 {
+	if (LIKELY(secure.quick) && asked.alignment <= GRANULE_BYTES && asked.size <= SECURE_QUICK_BYTES - CANARY_BYTES)
+		return secure_allocate_plain(asked.size, asked.kind, caller);
 	return allocate_any(&asked, caller);
 }
 
 static NOINLINE void *allocate_plain(size_t size, enum guard_kind kind, const void *caller)
 {
-	uintptr_t distance = thread_heap_distance;
-	struct entry entry;
+	struct heap *heap = heap_at(thread_heap_distance);
 
-	if (LIKELY(size <= SMALL_BYTES_MAX - CANARY_BYTES) && LIKELY(distance != 0) && LIKELY(!guarded_on)) {
+	if (LIKELY(size <= SMALL_BYTES_MAX - CANARY_BYTES) && LIKELY(secure.random) && LIKELY(!guarded_on)) {
 		unsigned class_index = size_class_of(max_size(size + secure.canary_bytes, 1));
-		if (LIKELY(heap_pick(heap_at(distance), class_index, &entry)))
+		if (LIKELY(heap_has_choice(heap, class_index))) {
+			struct chacha *random = &heap->secured.random;
+			struct entry entry = heap_pick(heap, class_index, size_classes[class_index].choice, chacha_8(random));
 			return hand_out(entry, class_index, size, kind);
+		}
 	}
 	return allocate_any(&(struct asked){ .size = size, .kind = kind }, caller);
 }
@@ -135,29 +139,18 @@ static COLD void *hand_out_written(struct entry entry, unsigned class_index, siz
 	return hand_out(entry, class_index, size, kind);
 }
 
-/* One of the entries at the stock's top, any of so many, where there are more: so what was freed last, which is in the
- * cache, is handed out soon. */
-#define CHOICE 32
-
-/* Every call from here is its last act, so nothing is saved. */
+/* Every call from here is its last act, so nothing is saved. A thread without a heap finds no choice in the empty one. */
 void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *caller)
 {
-	uintptr_t distance = thread_heap_distance;
+	struct heap *heap = heap_at(thread_heap_distance);
+	struct chacha *random = &heap->secured.random;
 
-	if (UNLIKELY(size > SECURE_QUICK_BYTES - CANARY_BYTES) || UNLIKELY(!secure.quick) || UNLIKELY(distance == 0))
+	if (UNLIKELY(size > SECURE_QUICK_BYTES - CANARY_BYTES) || UNLIKELY(!secure.quick))
 		return allocate_plain(size, kind, caller);
 	unsigned class_index = size_class_magazine[(size + CANARY_BYTES - 1) >> GRANULE_LOG2] >> MAGAZINE_LOG2;
-	struct heap *heap = heap_at(distance);
-	struct magazine *stock = &heap->counted.stock[class_index];
-	struct chacha *random = &heap->secured.random;
-	struct entry *top = stock->top;
-	/* Without memory `entries` is NULL, and the difference beyond all bounds. */
-	uintptr_t held_bytes = (uintptr_t)top - (uintptr_t)heap->bins[class_index].entries;
-	if (UNLIKELY(held_bytes - CHOICE * sizeof(*top) > UINT16_MAX) || UNLIKELY(random->left == 0))
+	if (UNLIKELY(!heap_has_choice(heap, class_index)))
 		return allocate_plain(size, kind, caller);
-	struct entry *picked = top - random->bytes[--random->left] % CHOICE;
-	struct entry entry = entry_swap(picked, top);
-	stock->top = top - 1;
+	struct entry entry = heap_pick(heap, class_index, secure.quick_classes[class_index].choice, random->bytes[--random->left]);
 	size_t class_bytes = secure.quick_classes[class_index].bytes;
 	if (LIKELY(ledger_get(entry.state) == LEDGER_CACHED) && UNLIKELY(!secure_is_zero_quick(entry.block, class_bytes)))
 		return hand_out_written(entry, class_index, size, kind);
@@ -204,10 +197,15 @@ ALWAYS_INLINE void check(void *block, size_t asked, size_t bytes, size_t said, s
 		overflowed(block, asked, bytes, call);
 }
 
-/* Only the request and the canary can have been written to by right; what else has been shows when it is handed out. */
-ALWAYS_INLINE void wipe(void *block, size_t asked)
+/* Only the request and the canary can have been written to by right; what else has been shows when it is handed out. The small
+ * ones whole all the same: see doc/performance.md. */
+ALWAYS_INLINE void wipe(void *block, size_t asked, size_t bytes)
 {
-	if (LIKELY(secure.zero))
+	if (UNLIKELY(!secure.zero))
+		return;
+	if (LIKELY(bytes <= SECURE_QUICK_BYTES))
+		secure_zero_quick(block, bytes);
+	else
 		memset(block, 0, asked + secure.canary_bytes);
 }
 
@@ -220,7 +218,7 @@ static NOINLINE void release_own(struct span *slab, void *block, ledger_byte *st
 
 	check(block, asked, slab->block_bytes, said, alignment, call);
 	leave(state);
-	wipe(block, asked);
+	wipe(block, asked, slab->block_bytes);
 	end_life(state);
 	if (secure.quarantine_bytes > 0) {
 		quarantine_put(heap, entry, slab->block_bytes);
@@ -235,14 +233,23 @@ static NOINLINE void release_own(struct span *slab, void *block, ledger_byte *st
 	sweep_tick();
 }
 
+/* Past a full magazine, straight to its slab: where that is neither its first free block nor its last live one. */
+ALWAYS_INLINE bool may_pass(const struct bin *bin, const struct span *slab)
+{
+	return LIKELY(bin->passes > 0) && LIKELY(slab->listed) && LIKELY(slab->free_count + 1u < slab_block_count(slab));
+}
+
 /* As secure_allocate_plain. */
 void secure_release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
 {
 	unsigned class_index = slab->class_index;
-	struct magazine *stock = &heap_at(thread_heap_distance)->counted.stock[class_index];
+	struct heap *heap = heap_at(thread_heap_distance);
+	struct magazine *stock = &heap->counted.stock[class_index];
 	struct entry *top = stock->top;
+	bool full = top == stock->limit;
 
-	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) || UNLIKELY(top == stock->limit)) {
+	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) ||
+	    (UNLIKELY(full) && !may_pass(&heap->bins[class_index], slab))) {
 		release_own(slab, block, state, said, alignment, call);
 		return;
 	}
@@ -253,6 +260,11 @@ void secure_release_own(struct span *slab, void *block, ledger_byte *state, size
 	}
 	leave(state);
 	secure_zero_quick(block, slab->block_bytes);
+	if (UNLIKELY(full)) {
+		heap->bins[class_index].passes--;
+		slab_return(slab, state);
+		return;
+	}
 	end_life(state);
 	top[1].block = block;
 	top[1].state = state;
@@ -267,8 +279,7 @@ static bool may_wait(const struct span *slab)
 	return atomic_load_explicit(&heap_at(owner)->state, memory_order_relaxed) != HEAP_DEAD;
 }
 
-/* Another's block, or the shared heap's. */
-static void release_others(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
+void secure_release_other(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
 {
 	struct heap *heap = life_heap_if_any();
 	struct entry entry = { block, state };
@@ -280,7 +291,7 @@ static void release_others(struct span *slab, void *block, ledger_byte *state, s
 	}
 	size_t asked = slab->block_bytes - secure_slack(state, slab->class_index);
 	check(block, asked, slab->block_bytes, said, alignment, call);
-	wipe(block, asked);
+	wipe(block, asked, slab->block_bytes);
 	if (heap != NULL && waits) {
 		end_life(state);
 		quarantine_put(heap, entry, slab->block_bytes);
@@ -313,7 +324,7 @@ void secure_release(struct span *span, void *block, ledger_byte *state, size_t s
 	else if (heap != NULL && atomic_load_explicit(&span->owner, memory_order_relaxed) == heap->distance)
 		secure_release_own(span, block, state, said, alignment, call);
 	else
-		release_others(span, block, state, said, alignment, call);
+		secure_release_other(span, block, state, said, alignment, call);
 }
 
 /* ---- Resizing ---- */

@@ -12,6 +12,8 @@ void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *calle
 
 /* The block is LIVE, and the slab the calling thread's own. `said`: the size; see release_said. */
 void secure_release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call);
+/* The same of another's slab, or the shared heap's. */
+void secure_release_other(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call);
 /* The block was LIVE a moment ago; any span. Does not touch errno. */
 void secure_release(struct span *span, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call);
 

@@ -31,14 +31,16 @@
 #define GRANULE_ALIGNMENT ((size_t)16)
 
 /* With a security level: up to here freed memory is zeroed by writing, and must be zero when it is handed out. Above, it is
- * dropped, unless the programs' blocks of late were mostly touched, which the time tells that the kernel took: then up to
+ * dropped, unless the program's blocks of late were mostly touched, which the time tells that the kernel took: then up to
  * some MiB are written to as well, but every so many-th time. Only blocks that began with hardly any memory tell: what else is
- * there may be what we have written to. Writing touches pages that the program has not; a page that is
- * dropped and needed again costs ten times as much. */
+ * there may be what we have written to. Writing touches pages that the program has not, which its time tells in turn: then
+ * the next one is dropped again. A page that is dropped and needed again costs forty times what zeroing it does. */
 #define WIPE_BYTES_MAX (128 * KIB)
 #define WIPE_DENSE_BYTES_MAX (4 * MIB)
-#define WIPE_DENSE_UNIT_NS 3000
-#define WIPE_DENSE_TRIES 64
+#define WIPE_CALL_NS 3000
+#define WIPE_DENSE_UNIT_NS 1000
+#define WIPE_SPARSE_UNIT_NS 10000
+#define WIPE_DENSE_TRIES 1024
 static _Atomic uint32_t wipes_left;     /* by writing, before the kernel is asked again */
 
 static struct span *retired;            /* under space_lock */
@@ -165,18 +167,22 @@ static bool wipe_whole(const struct span *large)
 	uintptr_t from = ROUND_DOWN(large->base, page);
 	size_t bytes = ROUND_UP(large->base + large->asked_bytes + secure.canary_bytes, page) - from;
 	uint32_t left = atomic_load_explicit(&wipes_left, memory_order_relaxed);
-	bool writes = bytes <= WIPE_BYTES_MAX || (left > 0 && bytes <= WIPE_DENSE_BYTES_MAX);
+	uint64_t units = bytes >> UNIT_LOG2;
 
 	if (!secure.zero)
 		return false;
-	if (writes && bytes > WIPE_BYTES_MAX)
-		atomic_store_explicit(&wipes_left, left - 1, memory_order_relaxed);
-	uint64_t began_ns = writes ? 0 : os_now_ns();
-	if (writes || purge_range((void *)from, bytes) != 0) {
+	if (bytes <= WIPE_BYTES_MAX) {
 		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
 		return false;
 	}
-	bool was_there = os_now_ns() - began_ns >= (bytes >> UNIT_LOG2) * WIPE_DENSE_UNIT_NS;
+	uint64_t began_ns = os_now_ns();
+	if ((left > 0 && bytes <= WIPE_DENSE_BYTES_MAX) || purge_range((void *)from, bytes) != 0) {
+		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
+		bool was_away = os_now_ns() - began_ns >= units * WIPE_SPARSE_UNIT_NS;
+		atomic_store_explicit(&wipes_left, was_away || left == 0 ? 0 : left - 1, memory_order_relaxed);
+		return false;
+	}
+	bool was_there = os_now_ns() - began_ns >= WIPE_CALL_NS + units * WIPE_DENSE_UNIT_NS;
 	if (large->born_zero)
 		atomic_store_explicit(&wipes_left, was_there ? WIPE_DENSE_TRIES : 0, memory_order_relaxed);
 	return true;
@@ -242,6 +248,7 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 	large->guards = 0;
 	large->born_zero = range->dirty_units <= range->units / 4;
 	large->kind = SPAN_LARGE;
+	large->secured = secure.on;
 	atomic_store_explicit(&large->owner, OWNER_NONE, memory_order_relaxed);
 	return large;
 }

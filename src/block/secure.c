@@ -85,6 +85,7 @@ void secure_configure(const struct options *options)
 	for (unsigned i = 0; i < SECURE_QUICK_CLASSES; i++) {
 		secure.quick_classes[i].bytes = (uint16_t)size_classes[i].size;
 		secure.quick_classes[i].slack_at = (uint16_t)(size_classes[i].ledger_bytes + sizeof(uint64_t));
+		secure.quick_classes[i].choice = size_classes[i].choice;
 	}
 	secure.on = true;
 }

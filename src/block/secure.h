@@ -19,12 +19,14 @@
 enum secure_guards { SECURE_GUARDS_NONE, SECURE_GUARDS_BEHIND, SECURE_GUARDS_AROUND };
 
 /* Blocks up to here take short ways with level 1. */
-#define SECURE_QUICK_BYTES ((size_t)256)
-#define SECURE_QUICK_CLASSES (CLASS_OF_256 + 1)
+#define SECURE_QUICK_BYTES ((size_t)1024)
+#define SECURE_QUICK_CLASSES (CLASS_OF_1024 + 1)
 
 /* Written by secure_configure, then sealed. */
 struct secure {
+	/* First, in one line: what the short ways read. */
 	bool on;                        /* some level: all else means nothing without */
+	bool quick;                     /* level 1 with all its checks, and no guarded blocks: the short ways serve */
 	bool zero;
 	bool verify;
 	bool canary;
@@ -34,14 +36,14 @@ struct secure {
 	bool said;                      /* size and alignment that a free says are checked */
 	uint8_t guards;                 /* enum secure_guards */
 	size_t canary_bytes;            /* that a request is raised by */
+	uint64_t keys[2];               /* of canaries; the second is odd */
 	size_t quarantine_bytes;        /* of a heap; 0: none */
 	size_t quarantine_blocks;
 	size_t guard_bytes;             /* a page; 0 where guards can't be made, or would take too much */
-	uint64_t keys[2];               /* of canaries; the second is odd */
-	bool quick;                     /* level 1 with all its checks, and no guarded blocks: the short ways serve */
 	struct {
 		uint16_t bytes;
 		uint16_t slack_at;      /* from a block's state to its slack */
+		uint8_t choice;
 	} quick_classes[SECURE_QUICK_CLASSES];
 } ALIGNED(SEAL_ALIGNMENT);
 
@@ -70,7 +72,7 @@ HIDDEN extern bool secure_doubtful;
 
 #define CANARY_BYTES sizeof(uint64_t)
 /* Blocks of ordinary classes up to here have less than 256 bytes of slack. */
-#define SECURE_NARROW_CLASSES (CLASS_OF_1024 + 1)
+#define SECURE_NARROW_CLASSES SECURE_QUICK_CLASSES
 
 /* What a slab's header has behind its ledger and the word for granules. */
 static inline size_t secure_slack_bytes(unsigned class_index)
@@ -105,10 +107,10 @@ ALWAYS_INLINE void secure_set_slack(ledger_byte *state, unsigned class_index, si
 /* What was asked for of a live block; what may be used of it without a level. */
 static inline size_t secure_asked(const struct span *span, const ledger_byte *state)
 {
-	if (state == &span->large_state)
-		return secure.on ? span->asked_bytes : span->large_bytes;
-	return secure.on ? span->block_bytes - secure_slack((ledger_byte *)(uintptr_t)state, span->class_index)
-	                 : span->block_bytes;
+	if (UNLIKELY(span->secured))
+		return state == &span->large_state ? span->asked_bytes
+		                                   : span->block_bytes - secure_slack((ledger_byte *)(uintptr_t)state, span->class_index);
+	return state == &span->large_state ? span->large_bytes : span->block_bytes;
 }
 
 /* ---- Canary ---- */
@@ -144,10 +146,11 @@ size_t secure_slack_changed(const void *block, size_t asked, size_t bytes);
 
 typedef uint64_t secure_vector __attribute__((vector_size(16), may_alias));
 
-/* Quick classes, in three lengths and without a loop, whose end would be predicted wrongly at every other block: each of the
- * longer ones is covered by what its front and its end have in one of these, which overlap. */
+/* Quick classes. Up to 256 bytes in three lengths and without a loop, whose end would be predicted wrongly at every other
+ * block: each of the longer ones is covered by what its front and its end have in one of these, which overlap. */
 #define SECURE_SHORT_BYTES ((size_t)48)
 #define SECURE_MIDDLE_BYTES ((size_t)128)
+#define SECURE_LOOP_BYTES ((size_t)256)
 
 ALWAYS_INLINE secure_vector *secure_at(const void *block, size_t offset)
 {
@@ -172,10 +175,14 @@ ALWAYS_INLINE void secure_zero_quick(void *block, size_t class_bytes)
 	}
 	secure_zero_64(block, 0);
 	secure_zero_64(block, class_bytes - 64);
-	if (class_bytes > SECURE_MIDDLE_BYTES) {
-		secure_zero_64(block, 64);
-		secure_zero_64(block, class_bytes - 128);
-	}
+	if (class_bytes <= SECURE_MIDDLE_BYTES)
+		return;
+	secure_zero_64(block, 64);
+	secure_zero_64(block, class_bytes - 128);
+	if (class_bytes <= SECURE_LOOP_BYTES)
+		return;
+	for (size_t offset = 128; offset < class_bytes - 128; offset += 64)
+		secure_zero_64(block, offset);
 }
 
 ALWAYS_INLINE secure_vector secure_any_64(const void *block, size_t offset)
@@ -195,6 +202,9 @@ ALWAYS_INLINE bool secure_is_zero_quick(const void *block, size_t class_bytes)
 		any = secure_any_64(block, 0) | secure_any_64(block, class_bytes - 64);
 		if (class_bytes > SECURE_MIDDLE_BYTES)
 			any |= secure_any_64(block, 64) | secure_any_64(block, class_bytes - 128);
+		if (class_bytes > SECURE_LOOP_BYTES)
+			for (size_t offset = 128; offset < class_bytes - 128; offset += 64)
+				any |= secure_any_64(block, offset);
 	}
 	return (any[0] | any[1]) == 0;
 }

@@ -70,6 +70,7 @@ static struct span *header_make(unsigned class_index)
 	size_t covered = (offset + size_class->size - 1) / size_class->size;
 	size_t before = covered * size_class->size - offset;
 	slab->kind = SPAN_RETIRED;
+	slab->secured = secure.on;
 	slab->class_index = (uint8_t)class_index;
 	slab->block_bytes = size_class->size;
 	slab->ledger = (ledger_byte *)(slab + 1);

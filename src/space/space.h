@@ -56,7 +56,13 @@ struct span {
 	uint32_t block_bytes;           /* slab: size of a block */
 	uint16_t first_index;           /* slab: first index that is a block; those below are TAIL */
 	uint16_t end_index;             /* slab: first index after the last block; TAIL from here */
-	uint8_t kind;                   /* enum span_kind */
+	union {
+		struct {
+			uint8_t kind;           /* enum span_kind */
+			bool secured;           /* slab, large: made with a security level */
+		};
+		uint16_t kind_secured;          /* both: the kind alone where there is no level */
+	};
 	uint8_t class_index;            /* slab */
 	bool born_zero;                 /* its memory was not there when it was made; of a large block most */
 	/* slab: owner's, or whoever has the owner's lock. */

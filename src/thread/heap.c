@@ -24,6 +24,9 @@
  * branch that is taken now and then costs more than a drop. */
 #define LOOKS_MAX 8
 
+/* With a security level frees that pass by come here first; after each one that does, so many of its class need not. */
+#define PASSES_MAX 64
+
 _Thread_local uintptr_t thread_heap_distance;
 
 /* Slabs that announced themselves while they had no owner. */
@@ -42,6 +45,8 @@ void heap_init(struct heap *heap)
 	if (secure.on) {
 		heap->stock = heap->counted.stock;
 		memcpy(heap->stock, heap->magazines, sizeof(heap->magazines));
+		for (unsigned class_index = 0; class_index < CLASS_COUNT; class_index++)
+			heap->counted.low[class_index] = heap->stock[class_index].top;
 		secure_random_start(&heap->secured.random);
 	}
 	if (sample_is_on())
@@ -297,6 +302,7 @@ static COLD bool refill(struct heap *heap, unsigned class_index)
 	bool in_use = atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_IN_USE;
 
 	bin->looks = 0;
+	bin->passes = 0;
 	if (in_use)
 		export_learn(heap, class_index);
 	if (!magazine_grow(heap, class_index))
@@ -337,17 +343,25 @@ struct entry heap_take(struct heap *heap, unsigned class_index)
 	return entry;
 }
 
+static void fetch_newest(const struct heap *heap, unsigned class_index, size_t count)
+{
+	const struct entry *top = heap->stock[class_index].top;
+
+	for (size_t i = min_size(count, magazine_count(heap, class_index)); i > 0; i--)
+		__builtin_prefetch((top--)->block, 1);
+}
+
 struct entry heap_take_any(struct heap *heap, unsigned class_index)
 {
-	struct entry entry = { NULL, NULL };
+	struct magazine *stock = &heap->stock[class_index];
+	size_t choice = secure.random ? size_classes[class_index].choice : 1;
 
-	if (heap_pick(heap, class_index, &entry))
-		return entry;
+	if (stock->top <= heap->counted.low[class_index] && refill(heap, class_index))
+		fetch_newest(heap, class_index, choice + HEAP_AHEAD);
 	/* What is there serves where no more is to be had. */
-	if (!refill(heap, class_index) && heap->stock[class_index].top->block == NULL)
-		return entry;
-	if (!heap_pick(heap, class_index, &entry))
-		entry = *heap->stock[class_index].top--;
+	if (stock->top->block == NULL)
+		return (struct entry){ NULL, NULL };
+	struct entry entry = heap_pick(heap, class_index, choice, chacha_8(&heap->secured.random));
 	DCHECK(heap_is_valid(heap));
 	return entry;
 }
@@ -426,6 +440,14 @@ static void make_room(struct heap *heap, unsigned class_index)
 	bin->looks = LOOKS_MAX;
 }
 
+static void grant_passes(struct heap *heap, unsigned class_index)
+{
+	struct bin *bin = &heap->bins[class_index];
+
+	note(heap, 0, (size_t)(PASSES_MAX - bin->passes) * size_classes[class_index].size);
+	bin->passes = PASSES_MAX;
+}
+
 void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 {
 	unsigned class_index = slab->class_index;
@@ -444,6 +466,8 @@ void heap_put(struct heap *heap, struct span *slab, struct entry entry)
 		slab_return(slab, entry.state);
 		/* A granted return would pass by what a security level does. */
 		slab_gained(heap, slab, !secure.on);
+		if (secure.on)
+			grant_passes(heap, class_index);
 	}
 	DCHECK(heap_is_valid(heap));
 }

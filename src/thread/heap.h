@@ -43,6 +43,7 @@ struct bin {
 	uint8_t exports;                /* refills that are still served by the shared heap */
 	uint8_t looks;                  /* slow frees that may still pass a full magazine by before it is looked at */
 	bool dropped;                   /* the last slow path was a drop, not a refill */
+	uint16_t passes;                /* with a security level: frees that may still pass by without a slow path */
 };
 
 /* Freed blocks that wait, with security level 2: see quarantine.h. */
@@ -61,6 +62,7 @@ struct secured {
 /* What a heap has besides while allocations are counted: see sample.h. With a security level the stock alone. */
 struct counted {
 	struct magazine stock[CLASS_COUNT];
+	struct entry *low[CLASS_COUNT];         /* with a security level a stock is refilled when its top is not above */
 	struct entry *fronts[CLASS_COUNT];      /* memory of malloc's magazines; NULL until first used */
 	bool due[CLASS_COUNT + 1];              /* the class's next allocation is a sample; the last: the next large one */
 	uint64_t left;                          /* allocations before the next sample, without those in fronts */
@@ -112,9 +114,6 @@ ALWAYS_INLINE struct magazine *thread_magazine(uintptr_t magazine_offset)
 	return (struct magazine *)((uintptr_t)&heap_empty + thread_heap_distance + magazine_offset);
 }
 
-/* With a security level a stock is refilled when it has less than this part of what it may. */
-#define HEAP_CHOICE_FRACTION 4
-
 /* How much memory a heap takes. */
 size_t heap_bytes(void);
 
@@ -140,23 +139,34 @@ ALWAYS_INLINE struct entry entry_swap(struct entry *picked, const struct entry *
 	return entry;
 }
 
-/* The same, with a security level: any one of those at hand. heap_pick is false where it is better to refill first. */
-struct entry heap_take_any(struct heap *heap, unsigned class_index);
-ALWAYS_INLINE bool heap_pick(struct heap *heap, unsigned class_index, struct entry *entry)
-{
-	struct magazine *stock = &heap->stock[class_index];
-	const struct bin *bin = &heap->bins[class_index];
-	struct entry *top = stock->top;
-	size_t count = (size_t)(top - bin->entries);
+/* Blocks that are soon among those to choose from are fetched while others are handed out: their order is random, and no
+ * processor foresees it. */
+#define HEAP_AHEAD 8
 
-	/* Without memory both are 0, or top is the sentinel that all share. */
-	if (UNLIKELY(bin->entries == NULL) || UNLIKELY(count <= bin->allowed / HEAP_CHOICE_FRACTION))
-		return false;
-	struct entry *picked = LIKELY(secure.random) ? top - chacha_below(&heap->secured.random, min_size(count, size_classes[class_index].choice)) : top;
-	*entry = entry_swap(picked, top);
+/* Takes any one of the newest `choice` entries, of which there is one, by a random byte: of a number that is no power of two
+ * some are likelier, by an eighth at most. */
+ALWAYS_INLINE struct entry heap_pick(struct heap *heap, unsigned class_index, size_t choice, uint8_t random)
+{
+	struct magazine *stock = &heap->counted.stock[class_index];
+	struct entry *top = stock->top;
+	size_t count = (size_t)(top - heap->bins[class_index].entries);
+
+	/* It is about to come among them. */
+	__builtin_prefetch(top[-(ptrdiff_t)min_size(count, choice + HEAP_AHEAD)].block, 1);
 	stock->top = top - 1;
-	return true;
+	return entry_swap(top - (random * min_size(count, choice) >> 8), top);
 }
+
+/* Whether heap_pick may be called, and it is not better to refill first. Without memory both are the sentinel that all share;
+ * in heap_empty, NULL. */
+ALWAYS_INLINE bool heap_has_choice(const struct heap *heap, unsigned class_index)
+{
+	return LIKELY((uintptr_t)heap->counted.stock[class_index].top > (uintptr_t)heap->counted.low[class_index]) &&
+	       LIKELY(heap->secured.random.left != 0);
+}
+
+/* heap_take with a security level. */
+struct entry heap_take_any(struct heap *heap, unsigned class_index);
 
 /* A block whose state is CACHED, of any owner's slab: back to its slab's magazine, or given up and announced. By the
  * heap's user. */

@@ -10,7 +10,9 @@
 /* Bounds are powers of two less one, so that entries and sentinel fill what memory is taken for them. */
 #define ALLOWED_START 7
 /* With random places: so that there is something to choose from. */
-#define ALLOWED_START_RANDOM 63
+#define ALLOWED_START_RANDOM 127
+/* And refilled when they hold less than this part of what they may, or than there is choice: well below what a drop leaves. */
+#define LOW_FRACTION 4
 
 /* What every empty magazine without memory points to: no block, and no room. */
 static const struct entry sentinel;
@@ -27,13 +29,16 @@ static uint16_t allowed_max(unsigned class_index)
 void magazine_forget(struct heap *heap, unsigned class_index)
 {
 	heap->magazines[class_index] = heap->stock[class_index] = heap_empty.magazines[class_index];
-	if (heap->stock != heap->magazines)
+	if (heap->stock != heap->magazines) {
 		heap->counted.fronts[class_index] = NULL;
+		heap->counted.low[class_index] = heap_empty.magazines[class_index].top;
+	}
 	heap->bins[class_index].entries = NULL;
 	heap->bins[class_index].capacity = 0;
 	heap->bins[class_index].allowed = 0;
 	heap->bins[class_index].filled = heap->bins[class_index].gained = 0;
 	heap->bins[class_index].untouched = heap->bins[class_index].exports = heap->bins[class_index].looks = 0;
+	heap->bins[class_index].passes = 0;
 }
 
 static void set_limit(struct heap *heap, unsigned class_index)
@@ -41,6 +46,8 @@ static void set_limit(struct heap *heap, unsigned class_index)
 	struct bin *bin = &heap->bins[class_index];
 
 	heap->stock[class_index].limit = bin->entries + bin->allowed;
+	if (heap->stock != heap->magazines)
+		heap->counted.low[class_index] = bin->entries + min_size(bin->allowed / LOW_FRACTION, size_classes[class_index].choice - 1u);
 }
 
 /* Memory for at least `allowed` entries behind the sentinel; contents move along. */
