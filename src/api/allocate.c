@@ -149,15 +149,19 @@ ALWAYS_INLINE void *allocate_large(struct asked asked, size_t alignment, const v
 	return block;
 }
 
+/* A function of its own, so that the rest saves no registers. */
+static NOINLINE void *allocate_plain_large(size_t size, enum guard_kind kind, const void *caller)
+{
+	return allocate_large((struct asked){ .size = size, .kind = kind }, GRANULE_BYTES, caller);
+}
+
 ALWAYS_INLINE void *allocate_plain(size_t size, size_t alignment, enum guard_kind kind, const void *caller)
 {
-	struct asked asked = { .size = size, .alignment = alignment, .kind = kind };
-
-	if (secure.on && alignment == 0)
+	if (UNLIKELY(secure.on) && alignment == 0)
 		return secure_allocate_plain(size, kind, caller);
 	if (size <= SMALL_BYTES_MAX)
-		return allocate_small(size_class_of(size + (size == 0)), asked, caller);
-	return allocate_large(asked, GRANULE_BYTES, caller);
+		return allocate_small(size_class_of(size + (size == 0)), (struct asked){ .size = size, .alignment = alignment, .kind = kind }, caller);
+	return allocate_plain_large(size, kind, caller);
 }
 
 void *allocate_slow(size_t size) { return allocate_plain(size, 0, GUARD_KIND_MALLOC, CALLER); }
@@ -256,9 +260,9 @@ ALWAYS_INLINE bool released_other(struct span *span, size_t index)
 	return true;
 }
 
-static NOINLINE void release_other_again(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
+static NOINLINE void release_other_secured(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
 {
-	if (span->kind == SPAN_SLAB && span->secured && index < span->end_index && thread_heap_distance != 0 &&
+	if (span->kind == SPAN_SLAB && index < span->end_index && thread_heap_distance != 0 &&
 	    ledger_get(&span->ledger[index]) == LEDGER_LIVE)
 		secure_release_other(span, block, &span->ledger[index], size, alignment, call);
 	else
@@ -267,14 +271,22 @@ static NOINLINE void release_other_again(void *block, struct span *span, size_t 
 
 void release_other(void *block, struct span *span, size_t index, const char *call)
 {
-	if (!released_other(span, index))
-		release_other_again(block, span, index, GUARDED_UNSAID, 0, call);
+	if (released_other(span, index))
+		return;
+	if (span->secured)
+		release_other_secured(block, span, index, GUARDED_UNSAID, 0, call);
+	else
+		release_slow(block, call);
 }
 
 void release_other_said(void *block, struct span *span, size_t index, size_t size, size_t alignment, const char *call)
 {
-	if (!released_other(span, index))
-		release_other_again(block, span, index, size, alignment, call);
+	if (released_other(span, index))
+		return;
+	if (span->secured)
+		release_other_secured(block, span, index, size, alignment, call);
+	else
+		release_said(block, size, alignment, call);
 }
 
 void release_full(struct span *slab, void *block, ledger_byte *state, size_t size, size_t alignment, const char *call)

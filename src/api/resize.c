@@ -106,15 +106,14 @@ size_t usable_size(const void *block, const char *call)
 
 	if (block == NULL)
 		return 0;
+	if (live_block(block, &span, &state))
+		return secure_asked(span, state);
 	if (region_of(block) == NULL && guarded_owns(block))
 		return guarded_size(block, call);
 	if (region_of(block) == NULL)
 		return foreign_usable_size((void *)(uintptr_t)block, call);
-	if (!live_block(block, &span, &state)) {
-		report_bad_pointer(call, block);
-		return 0;
-	}
-	return secure_asked(span, state);
+	report_bad_pointer(call, block);
+	return 0;
 }
 
 size_t good_size(size_t size)

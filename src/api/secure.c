@@ -150,7 +150,8 @@ void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *calle
 	unsigned class_index = size_class_magazine[(size + CANARY_BYTES - 1) >> GRANULE_LOG2] >> MAGAZINE_LOG2;
 	if (UNLIKELY(!heap_has_choice(heap, class_index)))
 		return allocate_plain(size, kind, caller);
-	struct entry entry = heap_pick(heap, class_index, secure.quick_classes[class_index].choice, random->bytes[--random->left]);
+	struct entry entry = heap_pick_quick(&heap->counted.stock[class_index], secure.quick_classes[class_index].choice,
+	                                     random->bytes[--random->left]);
 	size_t class_bytes = secure.quick_classes[class_index].bytes;
 	if (LIKELY(ledger_get(entry.state) == LEDGER_CACHED) && UNLIKELY(!secure_is_zero_quick(entry.block, class_bytes)))
 		return hand_out_written(entry, class_index, size, kind);
@@ -239,32 +240,48 @@ ALWAYS_INLINE bool may_pass(const struct bin *bin, const struct span *slab)
 	return LIKELY(bin->passes > 0) && LIKELY(slab->listed) && LIKELY(slab->free_count + 1u < slab_block_count(slab));
 }
 
-/* As secure_allocate_plain. */
+/* Where frees follow the order of addresses, by and large, the program's next looks at its blocks do, too: random places hide that
+ * from the processor. */
+#define FETCH_BLOCKS 32
+
+static NOINLINE void pass(struct heap *heap, struct span *slab, void *block, ledger_byte *state)
+{
+	unsigned class_index = slab->class_index;
+	uintptr_t ahead = FETCH_BLOCKS * (uintptr_t)slab->block_bytes;
+
+	if ((uintptr_t)block - heap->secured.passed[class_index] + ahead < 2 * ahead) {
+		__builtin_prefetch((char *)block + ahead, 1);
+		__builtin_prefetch((char *)block - ahead, 1);
+	}
+	heap->secured.passed[class_index] = (uintptr_t)block;
+	heap->bins[class_index].passes--;
+	leave(state);
+	secure_zero_quick(block, slab->block_bytes);
+	slab_return(slab, state);
+}
+
+/* As secure_allocate_plain. The magazine last: up to then six registers hold what the long way needs. */
 void secure_release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
 {
 	unsigned class_index = slab->class_index;
-	struct heap *heap = heap_at(thread_heap_distance);
-	struct magazine *stock = &heap->counted.stock[class_index];
-	struct entry *top = stock->top;
-	bool full = top == stock->limit;
 
 	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) ||
-	    (UNLIKELY(full) && !may_pass(&heap->bins[class_index], slab))) {
+	    UNLIKELY(!secure_canary_stands(block, slab->block_bytes - ((uint8_t *)state)[secure.quick_classes[class_index].slack_at]))) {
 		release_own(slab, block, state, said, alignment, call);
 		return;
 	}
-	size_t asked = slab->block_bytes - ((uint8_t *)state)[secure.quick_classes[class_index].slack_at];
-	if (UNLIKELY(!secure_canary_stands(block, asked))) {
-		release_own(slab, block, state, said, alignment, call);
+	struct heap *heap = heap_at(thread_heap_distance);
+	struct magazine *stock = &heap->counted.stock[class_index];
+	struct entry *top = stock->top;
+	if (UNLIKELY(top == stock->limit)) {
+		if (may_pass(&heap->bins[class_index], slab))
+			pass(heap, slab, block, state);
+		else
+			release_own(slab, block, state, said, alignment, call);
 		return;
 	}
 	leave(state);
 	secure_zero_quick(block, slab->block_bytes);
-	if (UNLIKELY(full)) {
-		heap->bins[class_index].passes--;
-		slab_return(slab, state);
-		return;
-	}
 	end_life(state);
 	top[1].block = block;
 	top[1].state = state;

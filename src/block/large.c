@@ -97,17 +97,9 @@ static size_t colour_next(size_t bytes, size_t alignment, size_t room)
 /* ---- With a security level: canary, zeros, guards ---- */
 
 /* What a block's span has besides, behind its pages. */
-static size_t trailer_bytes(void)
+ALWAYS_INLINE size_t trailer_bytes(void)
 {
-	if (!secure.on)
-		return 0;
-	return secure.canary_bytes + (secure.guards == SECURE_GUARDS_AROUND ? secure.guard_bytes : 0);
-}
-
-/* And in front of them. An alignment above a page leaves no room. */
-static size_t lead_bytes(size_t alignment)
-{
-	return secure.guards == SECURE_GUARDS_AROUND && alignment <= os_page_bytes() ? secure.guard_bytes : 0;
+	return secure.large_trailer_bytes;
 }
 
 static uintptr_t front_guard(const struct span *large)
@@ -215,7 +207,8 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 {
 	size_t page = os_page_bytes();
 	size_t usable = ROUND_UP(bytes, page);
-	size_t lead = colour == COLOUR_CHOOSE ? lead_bytes(alignment) : 0;
+	/* An alignment above a page leaves no room in front. */
+	size_t lead = colour == COLOUR_CHOOSE && alignment <= page ? secure.large_lead_bytes : 0;
 	size_t span_bytes = usable + trailer_bytes() + (colour == COLOUR_CHOOSE ? lead : colour);
 	struct span *large = header_take();
 
@@ -230,7 +223,6 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 	}
 	if (colour == COLOUR_CHOOSE && alignment > page) {
 		colour = 0;
-		lead = 0;
 	} else if (colour == COLOUR_CHOOSE) {
 		/* The block starts in the first unit. */
 		size_t room = min_size(range->units * UNIT_BYTES - usable - trailer_bytes() - lead, UNIT_BYTES - page - lead);
@@ -245,10 +237,8 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 	large->first_index = 0;
 	large->end_index = 1;
 	large->moved.units = large->moved.mappings = 0;
-	large->guards = 0;
-	large->born_zero = range->dirty_units <= range->units / 4;
-	large->kind = SPAN_LARGE;
 	large->secured = secure.on;
+	large->kind = SPAN_LARGE;
 	atomic_store_explicit(&large->owner, OWNER_NONE, memory_order_relaxed);
 	return large;
 }
@@ -309,6 +299,7 @@ static void *make_secure(struct span *large, const struct span_range *range, siz
 	void *block = (void *)large->base;
 
 	*changed = large->large_bytes;
+	large->born_zero = range->dirty_units <= range->units / 4;
 	if (range->dirty_units == range->units && secure.verify && bytes <= WIPE_BYTES_MAX) {
 		if (!secure_is_zero(block, large->large_bytes)) {
 			*changed = secure_first_nonzero(block, large->large_bytes);
@@ -400,7 +391,7 @@ static struct {
 	size_t bytes;
 } hidden;                                       /* under space_lock */
 
-static void release(struct span *large, bool clean);
+ALWAYS_INLINE void release(struct span *large, bool clean);
 
 /* One of them leaves, chosen at random; NULL if there is none. Under space_lock. */
 static struct span *hidden_leave(void)
@@ -461,21 +452,25 @@ bool large_reveal_all(void)
 	}
 }
 
+static NOINLINE void release_secured(struct span *large)
+{
+	guards_remove(large);
+	if (secure.hides_large && secure.guard_bytes > 0 && hide(large))
+		return;
+	release(large, wipe_whole(large));
+}
+
 void large_release(struct span *large)
 {
 	memcheck_freed((void *)large->base, large->large_bytes);
-	if (secure.on) {
-		guards_remove(large);
-		if (secure.hides_large && secure.guard_bytes > 0 && hide(large))
-			return;
-		release(large, wipe_whole(large));
-		return;
-	}
-	release(large, false);
+	if (UNLIKELY(large->secured))
+		release_secured(large);
+	else
+		release(large, false);
 }
 
 /* clean: none of its memory is there. */
-static void release(struct span *large, bool clean)
+ALWAYS_INLINE void release(struct span *large, bool clean)
 {
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
 	units_release(large->start, large->units, 1, large->moved.units > 0, clean);

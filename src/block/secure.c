@@ -75,6 +75,8 @@ void secure_configure(const struct options *options)
 	else
 		secure.guards = SECURE_GUARDS_NONE;
 	secure.canary_bytes = secure.canary ? CANARY_BYTES : 0;
+	secure.large_lead_bytes = secure.guards == SECURE_GUARDS_AROUND ? secure.guard_bytes : 0;
+	secure.large_trailer_bytes = secure.large_lead_bytes + secure.canary_bytes;
 	if (level >= 2 && options->secure_quarantine_blocks > 0) {
 		secure.quarantine_bytes = options->secure_quarantine;
 		secure.quarantine_blocks = options->secure_quarantine_blocks;

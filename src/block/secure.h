@@ -40,10 +40,13 @@ struct secure {
 	size_t quarantine_bytes;        /* of a heap; 0: none */
 	size_t quarantine_blocks;
 	size_t guard_bytes;             /* a page; 0 where guards can't be made, or would take too much */
+	size_t large_lead_bytes;        /* what a large block's span has for them, and for its canary */
+	size_t large_trailer_bytes;
 	struct {
 		uint16_t bytes;
 		uint16_t slack_at;      /* from a block's state to its slack */
-		uint8_t choice;
+		uint16_t choice;
+		uint16_t unused;        /* eight bytes: no multiplication */
 	} quick_classes[SECURE_QUICK_CLASSES];
 } ALIGNED(SEAL_ALIGNMENT);
 

@@ -57,6 +57,7 @@ struct quarantine {
 struct secured {
 	struct chacha random;
 	struct quarantine quarantine;
+	uintptr_t passed[CLASS_COUNT];  /* block that went past a full magazine last */
 };
 
 /* What a heap has besides while allocations are counted: see sample.h. With a security level the stock alone. */
@@ -151,10 +152,19 @@ ALWAYS_INLINE struct entry heap_pick(struct heap *heap, unsigned class_index, si
 	struct entry *top = stock->top;
 	size_t count = (size_t)(top - heap->bins[class_index].entries);
 
-	/* It is about to come among them. */
 	__builtin_prefetch(top[-(ptrdiff_t)min_size(count, choice + HEAP_AHEAD)].block, 1);
 	stock->top = top - 1;
 	return entry_swap(top - (random * min_size(count, choice) >> 8), top);
+}
+
+/* The same for a quick class (block/secure.h) after heap_has_choice: there are as many, and those ahead. */
+ALWAYS_INLINE struct entry heap_pick_quick(struct magazine *stock, size_t choice, uint8_t random)
+{
+	struct entry *top = stock->top;
+
+	__builtin_prefetch((top - HEAP_AHEAD + 1 - choice)->block, 1);
+	stock->top = top - 1;
+	return entry_swap(top - (random * choice >> 8), top);
 }
 
 /* Whether heap_pick may be called, and it is not better to refill first. Without memory both are the sentinel that all share;

@@ -11,8 +11,8 @@
 #define ALLOWED_START 7
 /* With random places: so that there is something to choose from. */
 #define ALLOWED_START_RANDOM 127
-/* And refilled when they hold less than this part of what they may, or than there is choice: well below what a drop leaves. */
-#define LOW_FRACTION 4
+/* And refilled when they hold no more than this part of what they may, or than there is choice: well below what a drop leaves. */
+#define LOW_FRACTION 3
 
 /* What every empty magazine without memory points to: no block, and no room. */
 static const struct entry sentinel;
@@ -46,8 +46,13 @@ static void set_limit(struct heap *heap, unsigned class_index)
 	struct bin *bin = &heap->bins[class_index];
 
 	heap->stock[class_index].limit = bin->entries + bin->allowed;
-	if (heap->stock != heap->magazines)
-		heap->counted.low[class_index] = bin->entries + min_size(bin->allowed / LOW_FRACTION, size_classes[class_index].choice - 1u);
+	if (heap->stock != heap->magazines) {
+		size_t low = min_size(bin->allowed / LOW_FRACTION, size_classes[class_index].choice + HEAP_AHEAD - 1u);
+		/* heap_pick_quick relies on it. */
+		DCHECK(!secure.quick || class_index >= SECURE_QUICK_CLASSES ||
+		       low == size_classes[class_index].choice + HEAP_AHEAD - 1u);
+		heap->counted.low[class_index] = bin->entries + low;
+	}
 }
 
 /* Memory for at least `allowed` entries behind the sentinel; contents move along. */
