@@ -213,6 +213,43 @@ static void test_freed_is_zero(void **state UNUSED)
 	expect(0, "");
 }
 
+/* A tear-down: magazines are full, and blocks go past them, straight to their slabs. */
+#define TORN_DOWN 20000
+
+static void tear_down(size_t size)
+{
+	static unsigned char *volatile blocks[TORN_DOWN];
+
+	for (size_t i = 0; i < TORN_DOWN; i++)
+		memset(blocks[i] = quarry_malloc(size), 0x5a, size);
+	for (size_t i = 0; i < TORN_DOWN; i++) {
+		/* So that the slabs stay. */
+		if (i % 20 == 0)
+			continue;
+		if (i % 1000 == 999)
+			blocks[i][size] ^= 1;
+		quarry_free(blocks[i]);
+		expect(i % 1000 == 999, "overflow");
+		assert_int_equal(secure_first_nonzero(blocks[i], size), size);
+		if (i % 1000 == 501) {
+			quarry_free(blocks[i]);
+			expect(1, "double-free");
+		}
+	}
+	/* Later ones of these went past; the quarantine gives back in no order. */
+	blocks[TORN_DOWN / 2 + 1][size / 2] = 1;
+	for (size_t i = 0; i < 2 * TORN_DOWN && reports == 0; i++)
+		blocks[i % TORN_DOWN] = quarry_malloc(size);
+	expect(1, "use-after-free");
+}
+
+static void test_torn_down(void **state UNUSED)
+{
+	tear_down(24);
+	tear_down(100);
+	tear_down(600);
+}
+
 /* ---- Places */
 
 /* A freed block doesn't come back at once, nor do neighbours come in turn. */
@@ -348,7 +385,7 @@ static inline int without_levels(void)
 	cmocka_unit_test(test_sizes), cmocka_unit_test(test_aligned), cmocka_unit_test(test_resized), cmocka_unit_test(test_grown_is_zero), \
 	        cmocka_unit_test(test_overflow), cmocka_unit_test(test_written_after_free), \
 	        cmocka_unit_test(test_written_after_free_calloc), cmocka_unit_test(test_double_free), \
-	        cmocka_unit_test(test_freed_is_zero), cmocka_unit_test(test_random), cmocka_unit_test(test_fork), \
+	        cmocka_unit_test(test_freed_is_zero), cmocka_unit_test(test_torn_down), cmocka_unit_test(test_random), cmocka_unit_test(test_fork), \
 	        cmocka_unit_test(test_other_threads), cmocka_unit_test(test_all_goes)
 
 #endif
