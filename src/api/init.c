@@ -30,7 +30,7 @@
 #include "thread/scavenger.h"
 
 /* Enough for every option to be wrong, or for help. */
-#define MESSAGE_BYTES 8192
+#define MESSAGE_BYTES 12288
 
 struct sealed sealed;
 _Atomic bool init_done;

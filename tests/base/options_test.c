@@ -387,7 +387,7 @@ static void test_random_strings(void **state UNUSED)
 
 static void test_help(void **state UNUSED)
 {
-	char buffer[8192];
+	char buffer[12288];
 	struct text text = text_over(buffer, sizeof(buffer));
 	size_t row = 0;
 
@@ -404,7 +404,7 @@ static void test_help(void **state UNUSED)
 
 static void test_help_names_what_is_allowed(void **state UNUSED)
 {
-	char buffer[8192];
+	char buffer[12288];
 	struct text text = text_over(buffer, sizeof(buffer));
 
 	options_help_text(&text);
