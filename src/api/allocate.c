@@ -45,8 +45,7 @@ static struct entry take(unsigned class_index)
 
 static COLD struct entry take_again(unsigned class_index, size_t size)
 {
-	/* The slab, and what it needs of metadata. */
-	struct shortage shortage = { .size = size, .needed = (size_classes[class_index].units + 1u) * UNIT_BYTES };
+	struct shortage shortage = shortage_of_small(class_index, size);
 	struct entry entry = { NULL, NULL };
 
 	while (entry.block == NULL && shortage_relieve(&shortage))
@@ -118,12 +117,9 @@ ALWAYS_INLINE void *allocate_small(unsigned class_index, struct asked asked, con
 
 static COLD void *large_again(struct asked asked, size_t alignment)
 {
+	struct shortage shortage = shortage_of_large(asked.size);
 	void *block = NULL;
 
-	/* Its colour, and metadata. */
-	if (asked.size > PTRDIFF_MAX - 2 * UNIT_BYTES)
-		return NULL;
-	struct shortage shortage = { .size = asked.size, .needed = asked.size + 2 * UNIT_BYTES };
 	while (block == NULL && shortage_relieve(&shortage))
 		block = large_make(asked.size, alignment, asked.zeroed);
 	return block;

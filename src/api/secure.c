@@ -3,6 +3,7 @@
 
 #include "api/fast.h"
 #include "api/init.h"
+#include "api/shortage.h"
 #include "block/large.h"
 #include "block/secure.h"
 #include "block/sweep.h"
@@ -72,6 +73,32 @@ static struct entry entry_take(unsigned class_index)
 	return entry;
 }
 
+/* Freed large blocks that are kept inaccessible come first. */
+static COLD bool relieve(struct shortage *shortage)
+{
+	return (secure.hides_large && large_reveal_all()) || shortage_relieve(shortage);
+}
+
+static COLD struct entry entry_take_again(unsigned class_index, size_t size)
+{
+	struct shortage shortage = shortage_of_small(class_index, size);
+	struct entry entry = { NULL, NULL };
+
+	while (entry.block == NULL && relieve(&shortage))
+		entry = entry_take(class_index);
+	return entry;
+}
+
+static COLD void *large_again(const struct asked *asked, size_t alignment, size_t *changed)
+{
+	struct shortage shortage = shortage_of_large(asked->size);
+	void *block = NULL;
+
+	while (block == NULL && relieve(&shortage))
+		block = large_make_secure(asked->size, alignment, asked->zeroed, changed);
+	return block;
+}
+
 static void *allocate_large(const struct asked *asked)
 {
 	purge_end_hold();
@@ -80,9 +107,7 @@ static void *allocate_large(const struct asked *asked)
 	size_t changed;
 
 	void *block = large_make_secure(asked->size, alignment, asked->zeroed, &changed);
-	if (block == NULL && secure.hides_large && large_reveal_all())
-		block = large_make_secure(asked->size, alignment, asked->zeroed, &changed);
-	if (block == NULL)
+	if (UNLIKELY(block == NULL) && (block = large_again(asked, alignment, &changed)) == NULL)
 		return allocate_failed();
 	if (UNLIKELY(changed < large_good_size(asked->size)) && !secure_doubtful)
 		report_damage(facts_call_name(asked->kind), block, REPORT_WRITTEN_AFTER_FREE, asked->size, changed);
@@ -104,7 +129,7 @@ static NOINLINE void *allocate_any(const struct asked *asked, const void *caller
 	if (class_index == CLASS_COUNT)
 		return allocate_large(asked);
 	struct entry entry = entry_take(class_index);
-	if (UNLIKELY(entry.block == NULL))
+	if (UNLIKELY(entry.block == NULL) && (entry = entry_take_again(class_index, asked->size)).block == NULL)
 		return allocate_failed();
 	bool zero = secure.zero || !asked->zeroed || ledger_get(entry.state) == LEDGER_CACHED_ZERO;
 	if (!zero)

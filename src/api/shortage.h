@@ -2,7 +2,9 @@
 #ifndef QUARRY_API_SHORTAGE_H
 #define QUARRY_API_SHORTAGE_H
 
-#include "base/compiler.h"
+#include "base/bits.h"
+#include "block/sizeclass.h"
+#include "space/space.h"
 
 /* One request that has failed. */
 struct shortage {
@@ -10,6 +12,18 @@ struct shortage {
 	size_t needed;                  /* bytes of spans that it takes at most */
 	unsigned stage;                 /* 0 at first; how far it has come */
 };
+
+/* Of a small block: its slab, and what that needs of metadata. */
+static inline struct shortage shortage_of_small(unsigned class_index, size_t size)
+{
+	return (struct shortage){ .size = size, .needed = (size_classes[class_index].units + 1u) * UNIT_BYTES };
+}
+
+/* Of a large one: its colour, and metadata. */
+static inline struct shortage shortage_of_large(size_t size)
+{
+	return (struct shortage){ .size = size, .needed = size > PTRDIFF_MAX ? SIZE_MAX : size + 2 * UNIT_BYTES };
+}
 
 /* True: something was given back or freed, and the request is worth another try; false: it fails for good. errno is as it
  * was. */
