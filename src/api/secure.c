@@ -37,12 +37,6 @@ ALWAYS_INLINE void begin_life(ledger_byte *state)
 	atomic_thread_fence(memory_order_release);
 }
 
-ALWAYS_INLINE void leave(ledger_byte *state)
-{
-	ledger_set(state, LEDGER_LEAVING);
-	atomic_thread_fence(memory_order_release);
-}
-
 ALWAYS_INLINE void end_life(ledger_byte *state)
 {
 	atomic_store_explicit(state, LEDGER_CACHED, memory_order_release);
@@ -235,6 +229,7 @@ ALWAYS_INLINE void wipe(void *block, size_t asked, size_t bytes)
 		memset(block, 0, asked + secure.canary_bytes);
 }
 
+/* It is LEAVING. */
 static NOINLINE void release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
 {
 	unsigned class_index = slab->class_index;
@@ -243,7 +238,6 @@ static NOINLINE void release_own(struct span *slab, void *block, ledger_byte *st
 	struct entry entry = { block, state };
 
 	check(block, asked, slab->block_bytes, said, alignment, call);
-	leave(state);
 	wipe(block, asked, slab->block_bytes);
 	end_life(state);
 	if (secure.quarantine_bytes > 0) {
@@ -280,7 +274,6 @@ static NOINLINE void pass(struct heap *heap, struct span *slab, void *block, led
 	}
 	heap->secured.passed[class_index] = (uintptr_t)block;
 	heap->bins[class_index].passes--;
-	leave(state);
 	secure_zero_quick(block, slab->block_bytes);
 	slab_return(slab, state);
 }
@@ -290,6 +283,12 @@ void secure_release_own(struct span *slab, void *block, ledger_byte *state, size
 {
 	unsigned class_index = slab->class_index;
 
+	/* The look at the state was a load: another thread may free the block by mistake right now, and who loses must neither
+	 * zero it nor keep it (model/ledger.pml). */
+	if (UNLIKELY(!ledger_end_life(state, LEDGER_LEAVING))) {
+		report_bad_pointer(call, block);
+		return;
+	}
 	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) ||
 	    UNLIKELY(!secure_canary_stands(block, slab->block_bytes - ((uint8_t *)state)[secure.quick_classes[class_index].slack_at]))) {
 		release_own(slab, block, state, said, alignment, call);
@@ -305,7 +304,6 @@ void secure_release_own(struct span *slab, void *block, ledger_byte *state, size
 			release_own(slab, block, state, said, alignment, call);
 		return;
 	}
-	leave(state);
 	secure_zero_quick(block, slab->block_bytes);
 	end_life(state);
 	top[1].block = block;

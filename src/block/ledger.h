@@ -8,8 +8,8 @@
  *   CACHED_ZERO  the same; the block is known to be zero
  *   LIVE         its holder: the owner thread by a plain store to CACHED, or to FREE past a full magazine; any other by
  *                compare-and-swap to FREE, or to CACHED under the shared heap's lock
- *   LEAVING      with a security level: whoever frees it, while he zeroes it: to CACHED or FREE. Where a fork has left him
- *                behind it stays so: half of it may be zero
+ *   LEAVING      with a security level: whoever frees it, the owner too, after a compare-and-swap from LIVE, while he zeroes
+ *                it: to CACHED or FREE. Where a fork has left him behind it stays so: half of it may be zero
  *   TAIL         nobody: the index is no block
  *
  * Memory orders: a store of FREE releases what the program wrote to the block, the scan that turns it to CACHED

@@ -8,10 +8,14 @@
 #include <pthread.h>
 
 #include "api/init.h"
+#include "api/secure.h"
 #include "base/memcheck.h"
+#include "block/lookup.h"
 #include "block/secure.h"
+#include "guard/guarded.h"
 #include "os/os.h"
 #include "quarry/quarry.h"
+#include "thread/heap.h"
 
 static char reported[64];
 static size_t reports;
@@ -45,6 +49,33 @@ static const size_t sizes[] = { 0, 1, 7, 8, 9, 16, 24, 40, 41, 64, 120, 121, 248
 	                        32824, 32825, 32832, 65536, 100000, 300000, 1048576, 5000000 };
 
 #define SIZE_COUNT (sizeof(sizes) / sizeof(sizes[0]))
+
+/* Another thread frees the block, too, between the owner's look at its state and the end of its life. */
+static void test_racing_frees(void **state UNUSED)
+{
+	void *blocks[2000];
+	struct span *slab;
+	ledger_byte *byte;
+	void *block = quarry_malloc(40);
+
+	assert_true(live_block(block, &slab, &byte));
+	assert_true(slab->owner == thread_heap_distance);
+	assert_true(ledger_end_life(byte, LEDGER_LEAVING));
+	secure_release_own(slab, block, byte, GUARDED_UNSAID, 0, "free");
+	expect(1, "double-free");
+	assert_int_equal(ledger_get(byte), LEDGER_LEAVING);
+	memset(block, 0, slab->block_bytes);
+	ledger_give_up(byte);
+	heap_notify(slab);
+	for (size_t i = 0; i < 2000; i++) {
+		blocks[i] = quarry_malloc(40);
+		for (size_t j = 0; j < i; j++)
+			assert_ptr_not_equal(blocks[i], blocks[j]);
+	}
+	for (size_t i = 0; i < 2000; i++)
+		quarry_free(blocks[i]);
+	expect(0, "");
+}
 
 /* ---- What a program may do is never reported */
 
@@ -384,7 +415,7 @@ static inline int without_levels(void)
 #define COMMON_TESTS \
 	cmocka_unit_test(test_sizes), cmocka_unit_test(test_aligned), cmocka_unit_test(test_resized), cmocka_unit_test(test_grown_is_zero), \
 	        cmocka_unit_test(test_overflow), cmocka_unit_test(test_written_after_free), \
-	        cmocka_unit_test(test_written_after_free_calloc), cmocka_unit_test(test_double_free), \
+	        cmocka_unit_test(test_written_after_free_calloc), cmocka_unit_test(test_double_free), cmocka_unit_test(test_racing_frees), \
 	        cmocka_unit_test(test_freed_is_zero), cmocka_unit_test(test_torn_down), cmocka_unit_test(test_random), cmocka_unit_test(test_fork), \
 	        cmocka_unit_test(test_other_threads), cmocka_unit_test(test_all_goes)
 
