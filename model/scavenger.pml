@@ -1,232 +1,212 @@
-/* The scavenger's life: src/thread/scavenger.c, sweep_tick and wake of src/block/sweep.c, life_end of src/thread/life.c.
+/*
+ * The scavenger's life. Run by model/check; model/README.md has the figures, the BREAK_ switches and the names in C.
  *
- * Threads take heaps, free memory and end, in any order; who has the second heap starts the scavenger, which gives back
- * what was freed, sleeps while there is nothing to do, and ends when one heap or none is in use. Waiting with a timeout
- * may end at any time, a start may be refused, and main's thread may end first. Memory is sequentially consistent.
+ * Mirrors: scavenger_run, sleep_until_needed, ends, scavenger_start_if_needed, scavenger_heap_given, scavenger_stop
+ * (src/thread/scavenger.c); wake, sweep_tick, sweep_note (src/block/sweep.c); heap_get, life_end (src/thread/life.c).
  *
- * Asserted: never two scavengers. At rest (nothing can go on but by new threads): with fewer than two heaps in use there
- * is none, whoever ended when: a process that only waits for it would never end; with two or more there is one, asleep
- * with nothing left to give back, unless its start was refused or main has ended. Checked with -DNP and weak fairness too:
- * it can't be busy for ever with nothing to do. */
-
+ * Threads take heaps, free memory, and end or stay, in any order. Who has the second heap starts the scavenger, which gives
+ * back what was freed, sleeps while there is nothing to do, and ends when one heap or none is in use. A start may be
+ * refused; main's thread may end before the others. A wait with a timer may end at any time, but not once the last heap
+ * was given back: the process may be about to end, and must not wait for it.
+ *
+ * Asserted: never two scavengers. At rest, when nothing goes on but by new threads: with fewer than two heaps in use there
+ * is none; with more there is one, asleep without a timer, and all that was freed has gone back, unless its start was
+ * refused or main has ended. LIVE: that the system comes to rest for ever, under weak fairness: no wake-up is lost, what was
+ * freed goes back when the program has fallen silent, the scavenger is not busy with nothing to do.
+ *
+ * Memory is sequentially consistent but for one place: a slow path's count may become visible after its look at the
+ * sleeper, by which time a wait with a timer is not over.
+ */
 #ifndef THREADS
-#define THREADS 3
+#define THREADS 2
 #endif
 #ifndef FREES
-#define FREES 1
+#define FREES 1                 /* of each thread */
+#endif
+#ifndef MAIN_FREES
+#define MAIN_FREES FREES
 #endif
 
-#define NONE     0
+#define NONE     0              /* sweep_sleeper */
 #define AWAKE    1
 #define CALLED   2
 #define ASLEEP   3
 #define STOPPING 4
 
-byte sleeper = NONE;                    /* sweep_sleeper */
-byte in_use;                            /* pool.in_use_count */
-byte alive;                             /* scavengers that run */
-byte begun, ended;                      /* threads */
-bool moved;                             /* taken_bytes + freed_bytes > 0 */
-bool waits;                             /* in the futex, without a timeout */
-bool stopping, refused;
+#define HEAPS_MIN 2
+#ifndef IDLE_MAX
+#define IDLE_MAX 1              /* one look more than there seems to be a need for */
+#endif
 
-#define stands_alone (in_use < 2)
+byte sleeper = NONE;
+byte in_use;                    /* pool.in_use_count */
+bit  moved;                     /* taken_bytes + freed_bytes > 0: sweep_is_needed */
+byte on_the_way;                /* counts that are not visible yet */
+bit  stopping;
+bit  waits;                     /* in the futex */
+byte alive;                     /* ghosts: scavengers that serve, refused starts */
+bit  refused;
 
-inline wake_futex() { waits = false }
+#define stands_alone (in_use < HEAPS_MIN)
+#define settled      (alive == 0 && sleeper == NONE)
+#define asleep       (alive == 1 && sleeper == ASLEEP && waits && !moved)
+#define at_rest      ((stands_alone && settled) || (!stands_alone && (asleep || (settled && (refused || stopping)))))
 
-/* change(from, to) */
-inline change(from, to, done)
-{
-	atomic { if :: sleeper == from -> sleeper = to; done = true :: else -> done = false fi }
-}
+#ifdef LIVE
+ltl rests { <>[] (at_rest) }
+#endif
 
-/* change_from_any(to): the load and the exchange are one step, as a failed exchange loads again. */
-inline change_from_any(to, done)
-{
+/* change */
+inline change(from, to) { atomic { done = (sleeper == from); if :: done -> sleeper = to :: else fi } }
+
+/* change_from_any, and the wake that follows: its loop's last round, as a failed exchange looks again. */
+inline call(to) {
+    atomic {
 #ifdef BREAK_CALL_SLEEPER_ONLY
-	atomic { if :: sleeper == ASLEEP -> sleeper = to; done = true :: else -> done = false fi }
+        done = (sleeper == ASLEEP);
 #else
-	atomic { if :: sleeper != NONE && sleeper != STOPPING -> sleeper = to; done = true :: else -> done = false fi }
+        done = (sleeper != NONE && sleeper != STOPPING);
+#endif
+        if :: done -> sleeper = to :: else fi
+    }
+#ifndef BREAK_CALL_WITHOUT_WAKE
+    atomic { if :: done -> waits = 0 :: else fi; done = 0 }
 #endif
 }
 
-/* ends(): `yes` if this scavenger's thread is to end. */
-inline ends(yes)
-{
-	atomic { change(AWAKE, NONE, yes); if :: yes -> alive-- :: else fi }
-	if
-	:: yes ->
+/* ends: sets `done` if the thread is to end. */
+#ifdef BREAK_STAY_UNCALLED
+#define AGAIN AWAKE
+#else
+#define AGAIN CALLED
+#endif
+inline ends() {
+    atomic { change(AWAKE, NONE); if :: done -> alive-- :: else fi }
 #ifndef BREAK_END_ONE_LOOK
-		if
-		:: stands_alone
-		:: else ->
-			atomic { change(NONE, AWAKE, again); if :: again -> alive++ :: else fi }
-			yes = !again
-		fi
+    if
+    :: done && !stands_alone ->
+       atomic { change(NONE, AGAIN); if :: done -> alive++; assert(alive == 1) :: else fi; done = !done }
+    :: else
+    fi
 #endif
-	:: else
-	fi
 }
 
-proctype scavenger()
-{
-	byte idle;
-	bool done, again;
-
-	alive++;
-	assert(alive <= 1);
-look:
-	do
-	:: true ->
-		/* os_futex_wait_ms(look_ms): any time. */
+proctype scavenger() {
+    byte idle;
+    bit done;
+    atomic { alive++; assert(alive == 1) }
+    do
+    :: true ->
+       /* os_futex_wait_ms(AWAKE) */
+       if
+       :: atomic { sleeper == AWAKE -> waits = 1 };
+          if :: !waits :: atomic { in_use > 0 -> waits = 0 } fi
+       :: sleeper != AWAKE
+       fi;
 #ifndef BREAK_CALLED_STAYS
-		change(CALLED, AWAKE, done);
+       atomic { if :: sleeper == CALLED -> sleeper = AWAKE :: else fi };
 #endif
-		if
-		:: sleeper == STOPPING -> atomic { alive--; sleeper = NONE } goto over
-		:: else
-		fi;
-		if
-		:: in_use == 0 ->
-			ends(done);
-			if :: done -> goto over :: else fi
-		:: else
-		fi;
-		assert(alive == 1);
-		/* sweep_background */
-		atomic { if :: moved -> moved = false; idle = 0 :: else -> idle++ fi }
-		if
-		:: idle > 1 ->
-			idle = 0;
-			/* sleep_until_needed */
-			if
-			:: stands_alone ->
-				ends(done);
-				if :: done -> goto over :: else fi
-			:: else
-			fi;
-			change(AWAKE, ASLEEP, done);
-			if
-			:: done ->
+       if
+#ifndef BREAK_STOP_UNSEEN
+       :: atomic { sleeper == STOPPING -> alive--; sleeper = NONE; break }
+#endif
+       :: else
+       fi;
+       if
+       :: in_use == 0 -> ends(); if :: done -> break :: else fi
+       :: else
+       fi;
+       /* sweep_background */
+       atomic { if :: moved -> moved = 0; idle = 0 :: else -> idle++ fi };
+       if
+       :: idle > IDLE_MAX ->
+          /* sleep_until_needed */
+          if
+          :: stands_alone -> ends(); if :: done -> break :: else fi
+          :: else
+          fi;
+          atomic { change(AWAKE, ASLEEP); idle = 0 };
+          if
+          :: done ->
+#ifndef BREAK_SLEEP_AT_ONCE
+             (on_the_way == 0);         /* os_futex_wait_ms(ASLEEP) */
+#endif
 #ifndef BREAK_SLEEP_ONE_LOOK
-				if
-				:: moved || stands_alone -> change(ASLEEP, AWAKE, done)
-				:: else
-				fi;
+             if
+             :: moved || stands_alone -> change(ASLEEP, AWAKE)
+             :: else
+             fi;
 #endif
-				do
-				:: atomic { sleeper == ASLEEP -> waits = true }
-progress_asleep:
-end_asleep:
-					!waits
-				:: sleeper != ASLEEP -> break
-				od
-			:: else
-			fi
-		:: else
-		fi
-	od;
-over:
-	skip
+             do
+             :: atomic { sleeper == ASLEEP -> waits = 1 }
+end_asleep:     !waits
+             :: sleeper != ASLEEP -> break
+             od
+          :: else
+          fi
+       :: else
+       fi
+    od
 }
 
 /* scavenger_start_if_needed */
-inline start_if_needed()
-{
-	if
-	:: stands_alone || stopping
-	:: else ->
-		change(NONE, AWAKE, done);
-		if
-		:: done ->
-			if
-			:: run scavenger()
-			:: refused = true; sleeper = NONE
-			fi
-		:: else
-		fi
-	fi
+inline start_if_needed() {
+    if
+    :: atomic { stands_alone || stopping }
+    :: else ->
+       change(NONE, AWAKE);
+       if
+       :: done -> if :: run scavenger() :: atomic { refused = 1; sleeper = NONE } fi
+       :: else
+       fi
+    fi
 }
 
-proctype thread(bool is_main)
-{
-	bool done;
-	byte frees;
+/* sweep_note and sweep_tick, which are in no order: the later one is seen first, too. */
+inline free() {
+    if
+    :: moved = 1; done = (sleeper == ASLEEP)
+    :: atomic { done = (sleeper == ASLEEP); on_the_way++ } atomic { moved = 1; on_the_way-- }
+    fi;
+    if
+    :: done -> change(ASLEEP, AWAKE); atomic { if :: done -> waits = 0 :: else fi }
+    :: else
+    fi
+}
 
-	in_use++;
-	start_if_needed();
-	do
-	:: frees < FREES ->
-		frees++;
-		/* sweep_note, then sweep_tick and wake */
-#ifdef BREAK_LOOK_BEFORE_NOTE
-		done = sleeper == ASLEEP;
-		moved = true;
-#else
-		moved = true;
-		done = sleeper == ASLEEP;
+proctype thread(bit is_main) {
+    bit done;
+    byte frees;                         /* so far */
+    in_use++;                           /* pool_take */
+    start_if_needed();
+    do
+    :: frees < (is_main -> MAIN_FREES : FREES) -> frees++; free()
+    :: break
+    od;
+    if
+    :: true                             /* stays, and does nothing more */
+    :: in_use--;                        /* life_end: pool_give */
+       if :: stands_alone -> call(CALLED) :: else fi;
+       if :: is_main -> stopping = 1; call(STOPPING) :: else fi
+    fi
+}
+
+#ifndef LIVE
+proctype rest() {
+    timeout -> assert(at_rest)
+}
 #endif
-		if
-		:: done ->
-			change(ASLEEP, AWAKE, done);
-			if :: done -> wake_futex() :: else fi
-		:: else
-		fi
-	:: break
-	od;
-	if
-	:: is_main -> skip
-	:: true -> skip
-	:: true ->                      /* lives on, and does nothing more */
-		ended++;
-		goto stays
-	fi;
-	/* life_end: pool_give, scavenger_heap_given, and of main scavenger_stop */
-	in_use--;
-	if
-	:: stands_alone ->
-		change_from_any(CALLED, done);
-#ifndef BREAK_CALL_WITHOUT_WAKE
-		if :: done -> wake_futex() :: else fi
+
+init {
+    byte i;
+    atomic {
+        run thread(1);
+        do
+        :: i < THREADS - 1 -> run thread(0); i++
+        :: else -> i = 0; break
+        od;
+#ifndef LIVE
+        run rest()
 #endif
-	:: else
-	fi;
-	if
-	:: is_main ->
-		stopping = true;
-		change_from_any(STOPPING, done);
-		if :: done -> wake_futex() :: else fi
-	:: else
-	fi;
-	ended++;
-stays:
-	skip
-}
-
-/* Nothing else can happen any more. */
-proctype rest()
-{
-	timeout ->
-		assert(ended == THREADS);
-		if
-		:: stands_alone -> assert(alive == 0 && sleeper == NONE)
-		:: else ->
-			assert(alive == 1 || refused || stopping);
-			assert(alive == 0 || (sleeper == ASLEEP && waits && !moved))
-		fi
-}
-
-init
-{
-	byte i;
-
-	atomic {
-		run thread(true);
-		i = 1;
-		do
-		:: i < THREADS -> run thread(false); i++
-		:: else -> break
-		od;
-		run rest()
-	}
+    }
 }

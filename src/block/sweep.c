@@ -242,6 +242,7 @@ static enum slab_sweep as_things_are(enum slab_sweep how)
 	return huge_is_wanted() ? SLAB_SWEEP_LOOK : how;
 }
 
+/* See scavenger_run, and model/scavenger.pml. */
 static COLD void wake(void)
 {
 	uint32_t asleep = SLEEPER_ASLEEP;

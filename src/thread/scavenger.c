@@ -1,4 +1,5 @@
-/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, called, asleep, to end. */
+/* The scavenger: see scavenger.h. Its state is sweep_sleeper: nobody, awake, called, asleep, to end. Who changes it, and
+ * who looks again after that, is mirrored by model/scavenger.pml. */
 #include "thread/scavenger.h"
 
 #include <stdatomic.h>
@@ -68,8 +69,9 @@ static bool ends(void)
 {
 	/* Before the word: from then on another one may be started. */
 	serve(false);
-	/* A second heap that came into use in between saw a scavenger: one of the two sees the other. */
-	if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_AWAKE)))
+	/* A second heap that came into use in between saw a scavenger: one of the two sees the other. Should it be gone
+	 * again, there was nobody whom it could have called. */
+	if (change(SLEEPER_AWAKE, SLEEPER_NONE) && (stands_alone() || !change(SLEEPER_NONE, SLEEPER_CALLED)))
 		return true;
 	serve(true);
 	return false;
