@@ -12,6 +12,7 @@
  *   heap_exit heap_take                                 threads come and go
  *   slab_drop_pages                                     trim
  *   fork_child                                          what is left of it all when the other threads are gone
+ *   secure_release secure_leave                         frees with a security level; the quarantine
  *
  * Asserted: (A) no block is handed out twice, nor stands in two magazines; (B) a valid free is never reported, a second
  * free always is, unless the block was handed out again; (C) a slab is linked at most once and `next` is never
@@ -19,7 +20,8 @@
  * (E) at rest a slab that is announced is on its owner's stack, or on the orphans'; when these have been forwarded and
  * every owner has drained once, each byte is FREE, LIVE and held, or CACHED in one magazine; no claim and no token is
  * left; a slab with a FREE block is on its owner's list; a slab of FREE blocks alone is released. (F) Who changes a
- * header's counts and lists is the owner's user. Threads stop after any of their operations, so (E) is checked for every
+ * header's counts and lists is the owner's user. (G) With a security level what is FREE or CACHED is zero, in a fork's child
+ * too, and nobody zeroes a block that isn't LEAVING. Threads stop after any of their operations, so (E) is checked for every
  * state the system can rest in.
  *
  * Memory is sequentially consistent here: which stores need which order is argued in the C code, not checked.
@@ -38,6 +40,7 @@
 #define FREE     0              /* the ledger byte */
 #define CACHED   1
 #define LIVE     2
+#define LEAVING  3              /* with a security level: whoever frees it zeroes it */
 
 /* Heaps 0 and 1 are threads'. */
 #define SHARED   2              /* the shared heap, used under shared_lock */
@@ -60,6 +63,10 @@ byte granted[NSLAB];
 byte left[NSLAB];
 byte magazine[3];               /* sets of blocks */
 byte partial[3];                /* sets of slabs */
+#ifdef WITH_SECURE
+byte quarantine[3];             /* sets of blocks */
+bit  written[NB];               /* what is free is zero */
+#endif
 byte state[3];
 byte epoch = 1;
 bit  pool_lock;                 /* space_lock is held for single steps alone */
@@ -124,7 +131,15 @@ bit  raced[NB];                 /* an invalid free has won against a valid one a
 #define ANY_SLAB(set) if :: (set)&1 -> s = 0 :: (set)&2 -> s = 1 fi
 #define OWNED(h)   ((owner[0] == (h)) | (owner[1] == (h))<<1)
 #endif
+#ifdef WITH_SECURE
+#define KEPT(m)    (magazine[m] | quarantine[m])
+#define TAKE_OUT(m) magazine[m] = magazine[m] & ~BIT(b); quarantine[m] = quarantine[m] & ~BIT(b)
+#define CACHES(m)  (((magazine[m] >> b) & 1) + ((quarantine[m] >> b) & 1))
+#else
+#define KEPT(m)    magazine[m]
+#define TAKE_OUT(m) magazine[m] = magazine[m] & ~BIT(b)
 #define CACHES(m)  ((magazine[m] >> b) & 1)
+#endif
 #define COPIES     (CACHES(0) + CACHES(1) + CACHES(2))
 #define OTHER      (1 - me)
 
@@ -275,6 +290,15 @@ inline heap_alloc(m) {                  /* pop and plain store: nobody else can 
     atomic {
         assert(ledger[b] == CACHED && holder[b] == NOBODY && COPIES == 1);      /* A */
         magazine[m] = magazine[m] & ~BIT(b);
+#ifdef WITH_SECURE
+#ifdef BREAK_WRITE_BEFORE_LIVE
+        written[b] = 1;
+    }
+    atomic {
+#else
+        assert(!written[b]); written[b] = 1;                            /* G */
+#endif
+#endif
         ledger[b] = LIVE; holder[b] = HELD; b = 0
     }
 }
@@ -339,11 +363,61 @@ inline slab_free_remote() {
     atomic { s = 0; got = 0 }
 }
 
+#ifdef WITH_SECURE
+#define LEAVES    atomic { ledger[b] == LIVE && holder[b] != HELD -> assert(holder[b] == FREEING); \
+                           ledger[b] = LEAVING; holder[b] = NOBODY; WON }
+
+/* The block is LEAVING: it is zeroed, and waits in the quarantine of who freed it (or of the shared heap), or doesn't. */
+inline secure_leave() {
+#ifndef BREAK_ZERO_LATE
+    atomic { assert(ledger[b] == LEAVING && holder[b] == NOBODY); written[b] = 0 }              /* G */
+#endif
+    if
+    :: atomic { me < 2 -> assert(COPIES == 0); ledger[b] = CACHED; quarantine[me] = quarantine[me] | BIT(b) }
+    :: atomic { me < 2 && owner[s] == me -> assert(COPIES == 0); ledger[b] = CACHED; magazine[me] = magazine[me] | BIT(b) }
+    :: owner[s] != me -> ledger[b] = FREE; heap_notify(s)
+#ifdef WITH_NEW_THREADS
+    :: me == NO_HEAP ->                 /* shared_give */
+       ledger[b] = CACHED;
+       atomic { !shared_lock -> shared_lock = 1 }
+       atomic { assert(COPIES == 0); quarantine[SHARED] = quarantine[SHARED] | BIT(b); shared_lock = 0 }
+#endif
+    fi;
+#ifdef BREAK_ZERO_LATE
+    written[b] = 0;
+#endif
+    b = 0
+}
+
+/* secure_release: secure_release_own and release_others, by any thread. */
+inline secure_release() {
+    s = SLAB(b);
+    if
+    :: IS_NEW
+    :: IS_LIVE                          /* the look of the fast path, and of live_block */
+       if
+#ifdef BREAK_PLAIN_LEAVE
+       :: atomic { owner[s] == me -> ledger[b] = LEAVING; holder[b] = NOBODY; WON } secure_leave()
+#endif
+       :: LEAVES secure_leave()
+       :: IS_NEW
+       :: IS_DEAD
+       fi
+    :: IS_DEAD
+    fi;
+    atomic { s = 0; got = 0 }
+}
+#endif
+
 inline block_free() {
+#ifdef WITH_SECURE
+    secure_release()
+#else
     if
     :: owner[SLAB(b)] == me -> heap_free_local()
     :: owner[SLAB(b)] != me -> slab_free_remote()
     fi
+#endif
 }
 
 /* A thread without a heap frees a block of a slab that was the shared heap's when it looked. */
@@ -406,7 +480,7 @@ inline heap_drop(m) {
     if
 #ifndef BREAK_DROP_ANY_OWNER
     :: owner[s] != m ->
-       atomic { assert(ledger[b] == CACHED && COPIES == 1); magazine[m] = magazine[m] & ~BIT(b); ledger[b] = FREE; b = 0 }
+       atomic { assert(ledger[b] == CACHED && COPIES == 1); TAKE_OUT(m); ledger[b] = FREE; b = 0 }
 #ifndef BREAK_DROP_UNANNOUNCED
        heap_notify(s)
 #endif
@@ -416,7 +490,7 @@ inline heap_drop(m) {
 #endif
        atomic {
          assert(ledger[b] == CACHED && COPIES == 1);
-         magazine[m] = magazine[m] & ~BIT(b); ledger[b] = FREE; b = 0;
+         TAKE_OUT(m); ledger[b] = FREE; b = 0;
          slab_count_returns(s); known[s]++; gain = 1
        }
     fi;
@@ -524,10 +598,20 @@ inline fork_child() {
         epoch++;
 #endif
         shared_lock = 0; pool_lock = 0;
+#ifdef WITH_SECURE
+        do
+        :: b < NB -> assert(!written[b] || ledger[b] == LIVE || ledger[b] == LEAVING); b++      /* G */
+        :: else -> b = 0; break
+        od;
+#endif
         /* pool_fork_child: heaps of threads that are gone are buried; their chains are forgotten. */
         do
         :: h < 2 -> if :: h != me && state[h] == IN_USE ->
                           state[h] = DEAD; magazine[h] = 0; partial[h] = 0;
+#ifdef WITH_SECURE
+                          quarantine[h] = 0;
+#endif
+                        
                           do :: stack[h] != 0 -> linked[stack[h] - 1] = 0; stack[h] = next[stack[h] - 1] :: else -> break od
                     :: else fi; h++
         :: else -> h = 0; break
@@ -552,11 +636,11 @@ inline fork_child() {
         /* What the living have in their magazines may belong to slabs of the dead, whose CACHED blocks are taken for nobody's. */
 #ifndef BREAK_FORK_KEEP_FOREIGN
         do
-        :: magazine[me] != 0 -> ANY_BLOCK(magazine[me]); heap_drop(me); if :: gain -> slab_gained(me) :: else fi
+        :: KEPT(me) != 0 -> ANY_BLOCK(KEPT(me)); heap_drop(me); if :: gain -> slab_gained(me) :: else fi
         :: else -> break
         od;
         do
-        :: magazine[SHARED] != 0 -> ANY_BLOCK(magazine[SHARED]); heap_drop(SHARED); if :: gain -> slab_gained(SHARED) :: else fi
+        :: KEPT(SHARED) != 0 -> ANY_BLOCK(KEPT(SHARED)); heap_drop(SHARED); if :: gain -> slab_gained(SHARED) :: else fi
         :: else -> break
         od;
 #endif
@@ -630,7 +714,14 @@ inline thread_body() {
        :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
                    ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } block_free(); bad = 0
 #endif
-       :: atomic { (ops & (DROP|EXIT)) && me < 2 && magazine[me] != 0 -> ANY_BLOCK(magazine[me]) } heap_drop(me)
+       :: atomic { (ops & (DROP|EXIT)) && me < 2 && KEPT(me) != 0 -> ANY_BLOCK(KEPT(me)) } heap_drop(me)
+#ifdef WITH_SECURE
+       :: atomic { me < 2 && quarantine[me] != 0 -> ANY_BLOCK(quarantine[me]) }         /* quarantine_put: one leaves */
+          if
+          :: atomic { owner[SLAB(b)] == me -> quarantine[me] = quarantine[me] & ~BIT(b); magazine[me] = magazine[me] | BIT(b); b = 0 }
+          :: heap_drop(me)
+          fi
+#endif
        :: break
        fi;
        if :: gain -> slab_gained(me) :: else fi;
@@ -651,7 +742,7 @@ inline thread_body() {
     :: atomic { (ops & STEAL) && me < 2 && state[OTHER] == POOLED && !pool_lock && (partial[OTHER] != 0 || stack[OTHER] != 0) ->
                 pool_lock = 1; plocked = 1; h = OTHER;                                  /* pool_help: heap_rob */
                 if :: partial[h] != 0 -> o = me; ANY_SLAB(partial[h]) :: stack[h] != 0 fi } owner_work()
-    :: atomic { (ops & EXIT) && me < 2 && magazine[me] == 0 && !pool_lock ->            /* pool_give; drops came before */
+    :: atomic { (ops & EXIT) && me < 2 && KEPT(me) == 0 && !pool_lock ->            /* pool_give; drops came before */
                 pool_lock = 1; plocked = 1; h = me; state[me] = POOLED; me = NO_HEAP } owner_work()
 #endif
 #ifdef BREAK_HAND_OVER_BY_OTHERS
@@ -675,13 +766,21 @@ proctype thread(byte me; byte ops) {
     thread_body()
 }
 
+#ifdef WITH_SECURE
+#define FREE_WITHOUT_HEAP secure_release()
+#define FREE_OF_NEWCOMER  secure_release()
+#else
+#define FREE_WITHOUT_HEAP slab_free_remote()
+#define FREE_OF_NEWCOMER  shared_put()
+#endif
+
 /* A thread without a heap that frees by itself. */
 inline freer_body() {
     do
-    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } slab_free_remote()
+    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } FREE_WITHOUT_HEAP
 #ifdef RACING
     :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
-                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } slab_free_remote(); bad = 0
+                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } FREE_WITHOUT_HEAP; bad = 0
 #endif
     :: break
     od
@@ -697,14 +796,14 @@ proctype newcomer() {
     o = NO_HEAP;
     do
     :: atomic { magazine[SHARED] != 0 && !shared_lock -> ANY_BLOCK(magazine[SHARED]); heap_alloc(SHARED) }
-    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } shared_put()
+    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } FREE_OF_NEWCOMER
 #ifdef RACING
     :: atomic { BAD && (HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)) != 0 ->
-                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } shared_put(); bad = 0
+                ANY_BLOCK(HOLDER_SET(NOBODY)|HOLDER_SET(FREEING)); bad = 1 } FREE_OF_NEWCOMER; bad = 0
 #endif
     :: atomic { !shared_lock && (partial[SHARED] != 0 || OWNED(NO_OWNER) != 0) -> shared_lock = 1; m = SHARED; o = SHARED }
        heap_fill(); atomic { shared_lock = 0; m = 0; o = NO_HEAP }
-    :: atomic { magazine[SHARED] != 0 && !shared_lock -> shared_lock = 1; ANY_BLOCK(magazine[SHARED]) } heap_drop(SHARED);
+    :: atomic { KEPT(SHARED) != 0 && !shared_lock -> shared_lock = 1; ANY_BLOCK(KEPT(SHARED)) } heap_drop(SHARED);
        if :: gain -> slab_gained(SHARED) :: else fi;
        if :: again -> heap_drain(SHARED) :: else fi;
        shared_lock = 0
@@ -796,7 +895,7 @@ init {
         :: else -> break
         od;
         do
-        :: forked && magazine[0] != 0 -> ANY_BLOCK(magazine[0]); heap_drop(0);
+        :: forked && KEPT(0) != 0 -> ANY_BLOCK(KEPT(0)); heap_drop(0);
            if :: gain -> slab_gained(0) :: else fi
         :: else -> break
         od;
@@ -830,6 +929,9 @@ init {
            :: ledger[b] == FREE -> assert(holder[b] == NOBODY && COPIES == 0);
                                    assert(owner[s] == NO_OWNER || (partial[owner[s]] & BIT(s)))
            :: ledger[b] == CACHED -> assert(holder[b] == NOBODY && COPIES == 1)
+#ifdef WITH_SECURE
+           :: ledger[b] == LEAVING -> assert(forked && COPIES == 0)
+#endif
            :: ledger[b] == LIVE -> assert(holder[b] == HELD || (forked && holder[b] == FREEING))
 #ifdef WITH_FORK
                                    ; assert(!forked || holder[b] != HELD)
