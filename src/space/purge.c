@@ -1,7 +1,9 @@
 /* Giving memory back: see purge.h.
  *
  * Time is cut in ticks of half decay_ms. At each tick what was already dirty at the one before goes back (it has lain
- * for half to one decay_ms), and what is dirty now is marked as aged. Allocation clears the marks. */
+ * for half to one decay_ms), and what is dirty now is marked as aged. Allocation clears the marks.
+ *
+ * Steps beside allocation and fork are mirrored by model/purge.pml. */
 #include "space/purge.h"
 
 #include <stdatomic.h>
