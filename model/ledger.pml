@@ -102,6 +102,9 @@ bit  raced[NB];                 /* an invalid free has won against a valid one a
 #ifndef START
 #define START 0                 /* slabs that heap 0 owns at the start, with all blocks in its magazine */
 #endif
+#ifndef TRIMS
+#define TRIMS 1
+#endif
 #ifndef START_SHARED
 #define START_SHARED 0          /* slabs that the shared heap owns at the start, all blocks FREE but the first: LIVE and held */
 #endif
@@ -808,6 +811,52 @@ proctype newcomer() {
        if :: again -> heap_drain(SHARED) :: else fi;
        shared_lock = 0
     :: break
+    od
+}
+#endif
+
+#ifdef LIVENESS
+/* What was freed comes back at last: its owner looks at a slab only when it was announced to him. He hands all out, and looks
+ * for ever after; or he exports it once, and sleeps from then on, while others look after the shared heap. A trim comes by,
+ * as often as TRIMS. */
+ltl comes_back { <>[] (owner[0] == NO_OWNER) }
+
+proctype looker(byte me; byte ops) {
+    LOCALS;
+    bit bad, asleep;
+    o = NO_HEAP;
+    do
+    :: magazine[me] != 0 -> ANY_BLOCK(magazine[me]); heap_alloc(me)
+    :: else -> break
+    od;
+    do
+    :: atomic { stack[me] != 0 && !asleep -> h = me } owner_work()
+    :: stack[ORPHANS] != 0 -> forward_orphans()
+#ifdef WITH_SHARED
+    :: atomic { (ops & EXPORT) && !asleep && partial[me] != 0 -> shared_lock = 1; slocked = 1; h = me; o = SHARED;
+                ANY_SLAB(partial[me]) } owner_work();
+       asleep = (OWNED(me) == 0)
+    :: atomic { stack[SHARED] != 0 -> shared_lock = 1; slocked = 1; h = SHARED } owner_work()
+#endif
+    :: else                             /* in vain: a system that stands still would count as fair to all */
+    od
+}
+
+proctype other() {
+    LOCALS;
+    bit bad;
+    byte me = NO_HEAP;
+    do
+    :: atomic { HOLDER_SET(HELD) != 0 -> ANY_BLOCK(HOLDER_SET(HELD)); holder[b] = FREEING } FREE_WITHOUT_HEAP
+    od
+}
+
+proctype trims() {
+    LOCALS;
+    byte left_to_do = TRIMS;
+    do
+    :: left_to_do > 0 -> left_to_do--; claim_try(s); if :: got -> ledger_scan(s); claim[s] = 0 :: else fi; atomic { n = 0; got = 0 }
+    :: else -> break
     od
 }
 #endif

@@ -10,7 +10,7 @@
  *
  * Asserted: memory that is there never exceeds the limit, nor is counted as more; a request fails only if at some moment
  * while it was made what the program and other threads' magazines held left no room for it, or others got in its way twice
- * at least (it tries three times); nothing stays counted twice, or noted. No deadlock; LIVE: a request beside a thread that purges,
+ * at least (it tries three times); nothing stays counted twice, or noted. No deadlock; LIVENESS: a request beside a thread that purges,
  * allocates and frees for ever is served or fails.
  */
 #ifndef LIMIT
@@ -40,7 +40,7 @@ bit  tight[THREADS];            /* there was no room for it */
 byte stirred[THREADS];          /* how often others took, freed or began a step meanwhile, at most ENOUGH */
 #define ENOUGH 2
 
-#ifdef LIVE
+#ifdef LIVENESS
 bit  over;
 ltl ends { <> over }
 #endif
@@ -224,7 +224,7 @@ proctype thread(byte me; byte rounds) {
        fi
     :: else -> break
     od
-#ifdef LIVE
+#ifdef LIVENESS
     ; over = 1
 #endif
 }
@@ -243,7 +243,7 @@ proctype background() {
     purged = 0
 }
 
-#ifdef LIVE
+#ifdef LIVENESS
 /* Allocates and frees for ever. */
 proctype churner(byte me) {
     byte d;
@@ -257,7 +257,7 @@ proctype churner(byte me) {
 
 init {
     atomic { used = 1; cached[0] = 1; there = 1; run thread(0, ROUNDS) }
-#ifdef LIVE
+#ifdef LIVENESS
     run churner(1)
 #else
     atomic { run thread(1, OTHERS); run background() }

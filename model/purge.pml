@@ -11,7 +11,7 @@
  *
  * Asserted: memory is dropped, or unmapped, of nobody's units alone; what is taken as clean is zero, and what is taken is
  * accessible; at a fork no unit is out of everybody's reach but the interrupted step's own; at rest all are where they
- * belong, nothing is counted or paused. No deadlock; LIVE: everything comes to its end.
+ * belong, nothing is counted or paused. No deadlock; LIVENESS: everything comes to its end.
  */
 #ifndef ROUNDS
 #define ROUNDS 2
@@ -43,7 +43,7 @@ byte child;                     /* who goes on alone */
 
 bit  over;
 
-#ifdef LIVE
+#ifdef LIVENESS
 #define ALONE (_nr_pr == 2)     /* the claim counts */
 ltl ends { <> over }
 #else

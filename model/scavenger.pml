@@ -11,7 +11,7 @@
  *
  * Asserted: never two scavengers. At rest, when nothing goes on but by new threads: with fewer than two heaps in use there
  * is none; with more there is one, asleep without a timer, and all that was freed has gone back, unless its start was
- * refused or main has ended. LIVE: that the system comes to rest for ever, under weak fairness: no wake-up is lost, what was
+ * refused or main has ended. LIVENESS: that the system comes to rest for ever, under weak fairness: no wake-up is lost, what was
  * freed goes back when the program has fallen silent, the scavenger is not busy with nothing to do.
  *
  * Memory is sequentially consistent but for one place: a slow path's count may become visible after its look at the
@@ -52,7 +52,7 @@ bit  refused;
 #define asleep       (alive == 1 && sleeper == ASLEEP && waits && !moved)
 #define at_rest      ((stands_alone && settled) || (!stands_alone && (asleep || (settled && (refused || stopping)))))
 
-#ifdef LIVE
+#ifdef LIVENESS
 ltl rests { <>[] (at_rest) }
 #endif
 
@@ -191,7 +191,7 @@ proctype thread(bit is_main) {
     fi
 }
 
-#ifndef LIVE
+#ifndef LIVENESS
 proctype rest() {
     timeout -> assert(at_rest)
 }
@@ -205,7 +205,7 @@ init {
         :: i < THREADS - 1 -> run thread(0); i++
         :: else -> i = 0; break
         od;
-#ifndef LIVE
+#ifndef LIVENESS
         run rest()
 #endif
     }

@@ -1,4 +1,4 @@
-/* Size classes: every size, every alignment, and for each class every offset of a slab under every colour. */
+/* Size classes: every size, every alignment, and for each class every offset of a slab, whatever its colour. */
 #include "model/support.h"
 
 #include "block/sizeclass.h"
@@ -43,7 +43,8 @@ static void test_tables(void **state UNUSED)
 	}
 }
 
-/* The product against division: index and start of each byte of a slab, and of the block before its first. */
+/* The product against division: index and start of every offset that there is in a slab. Its colour, or a guard in front, only
+ * moves its first byte's, within the block before the first: that all of them are asked is what makes this complete. */
 static void test_every_offset(void **state UNUSED)
 {
 	size_t step = slowdown() == 1 ? 1 : 2 * slowdown() + 1;
@@ -52,24 +53,60 @@ static void test_every_offset(void **state UNUSED)
 		const struct size_class *class = &size_classes[i];
 		uint64_t multiplier = class->multiplier;
 		size_t size = class->size;
+		size_t end = class->units * UNIT_BYTES + size;
+		size_t expected = 0;
+		size_t within = 0;
 		size_t wrong = 0;
 
-		for (size_t lines = 0; lines <= class->colour_lines; lines++) {
-			/* Index 0 stands so that an index is a block's first byte on the colour: slab.c. */
-			size_t colour = lines * CACHE_LINE_BYTES;
-			size_t before = (colour + size - 1) / size * size - colour;
-			size_t end = before + class->units * UNIT_BYTES;
-			size_t expected = before / size;
-			size_t within = before % size;
-
-			for (size_t offset = before; offset < end; offset += step) {
-				bool is_start;
-				wrong += block_index(offset, multiplier, &is_start) != expected;
-				wrong += is_start != (within == 0);
-				for (within += step; within >= size; within -= size)
-					expected++;
-			}
+		for (size_t offset = 0; offset < end; offset += step) {
+			bool is_start;
+			wrong += block_index(offset, multiplier, &is_start) != expected;
+			wrong += is_start != (within == 0);
+			for (within += step; within >= size; within -= size)
+				expected++;
 		}
+		assert_int_equal(wrong, 0);
+	}
+}
+
+/* From an index to its block's address, and back; the bytes around it are no starts. The base at either end of what an address
+ * may be: a stray pointer's offset is any number. */
+static void test_every_index(void **state UNUSED)
+{
+	static const uintptr_t bases[] = { 0, UNIT_BYTES - 16, (uintptr_t)1 << 46, ((uintptr_t)1 << 47) - 4 * MIB };
+
+	for (unsigned i = 0; i < CLASS_COUNT; i++) {
+		const struct size_class *class = &size_classes[i];
+		size_t wrong = 0;
+
+		for (size_t j = 0; j < sizeof(bases) / sizeof(bases[0]); j++)
+			for (size_t index = 0; index < class->ledger_bytes; index++) {
+				uintptr_t address = bases[j] + index * class->size;
+				bool is_start;
+				wrong += block_index(address - bases[j], class->multiplier, &is_start) != index || !is_start;
+				wrong += block_index(address + 1 - bases[j], class->multiplier, &is_start) != index || is_start;
+				wrong += block_index(address + class->size - 1 - bases[j], class->multiplier, &is_start) != index || is_start;
+			}
+		assert_int_equal(wrong, 0);
+	}
+}
+
+/* Addresses that are in no slab of this class, which a mistaken free may ask about while a descriptor changes: what the product
+ * calls a start is one, or its index is no slab's. */
+static void test_far_offsets(void **state UNUSED)
+{
+	for (unsigned i = 0; i < CLASS_COUNT; i++) {
+		const struct size_class *class = &size_classes[i];
+		size_t near = class->units * UNIT_BYTES + class->size;
+		size_t wrong = 0;
+
+		for (uint64_t far = near; far < (uint64_t)1 << 63; far += far / 2 + 1)
+			for (uint64_t offset = far; offset < far + 64; offset++)
+				for (int below = 0; below < 2; below++) {
+					bool is_start;
+					size_t index = block_index(below ? 0 - offset : offset, class->multiplier, &is_start);
+					wrong += index < class->ledger_bytes && index < near / class->size;
+				}
 		assert_int_equal(wrong, 0);
 	}
 }
@@ -137,6 +174,8 @@ int main(void)
 		cmocka_unit_test(test_every_size),
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_every_offset),
+		cmocka_unit_test(test_every_index),
+		cmocka_unit_test(test_far_offsets),
 		cmocka_unit_test(test_special_multipliers),
 		cmocka_unit_test(test_aligned),
 	};
