@@ -1,5 +1,6 @@
 /* Memory can't be had: see shortage.h. First what is free goes back, as the limit of the process may count it, or the kernel
- * charge it; then free blocks that are kept at hand, of which whole slabs may become free; then the program is asked. */
+ * charge it; then free blocks that are kept at hand, of which whole slabs may become free; then the program is asked. Mirrored by
+ * model/limit.pml. */
 #include "api/shortage.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@
 
 /* No machine maps more; to give everything back for it would be in vain. */
 #define ADDRESS_SPACE_BYTES ((size_t)1 << 48)
+
+/* What is given back others may take before it is ours: so often at most it is tried with what is free. */
+#define TRIES 8
 
 enum { STAGE_SPANS, STAGE_CACHED, STAGE_HANDLER };
 
@@ -87,8 +91,10 @@ static bool relieve(struct shortage *shortage)
 	if (shortage->needed > ADDRESS_SPACE_BYTES || !limit_is_possible(shortage->needed))
 		return false;
 	if (shortage->stage == STAGE_SPANS) {
-		shortage->stage = STAGE_CACHED;
-		if (purge_for(shortage->needed))
+		bool again = purge_for(shortage->needed);
+		if (!again || ++shortage->tries == TRIES)
+			shortage->stage = STAGE_CACHED;
+		if (again)
 			return true;
 	}
 	if (shortage->stage == STAGE_CACHED) {
@@ -98,6 +104,7 @@ static bool relieve(struct shortage *shortage)
 		return true;
 	}
 	shortage->stage = STAGE_SPANS;
+	shortage->tries = 0;
 	return handler_helps(shortage->size);
 }
 

@@ -11,6 +11,7 @@ struct shortage {
 	size_t size;                    /* bytes asked for */
 	size_t needed;                  /* bytes of spans that it takes at most */
 	unsigned stage;                 /* 0 at first; how far it has come */
+	unsigned tries;                 /* 0 at first; in this stage */
 };
 
 /* Of a small block: its slab, and what that needs of metadata. */

@@ -1,4 +1,4 @@
-/* The limit of the process: see limit.h. */
+/* The limit of the process: see limit.h. Mirrored by model/limit.pml. */
 #include "space/limit.h"
 
 #include <stdatomic.h>

@@ -538,18 +538,14 @@ size_t purge_all_uncounted(size_t keep_bytes)
 bool purge_for(size_t bytes)
 {
 	size_t excess = limit_excess(bytes);
-	size_t dirty = dirty_bytes();
-	bool found = dirty > 0;
+	bool found = excess == 0 || dirty_bytes() > 0;
 
-	/* Without an excess the kernel has refused, for which only what is uncommitted counts. */
-	if (excess == 0) {
+	/* Without an excess the kernel has refused, for which only what is uncommitted counts. With one, so much and no more: down
+	 * to a level it could go on for ever, for others that free and allocate (model/limit.pml). */
+	if (excess == 0)
 		purge_all_uncounted(0);
-		found = true;
-	} else {
-		size_t keep = dirty - min_size(dirty, excess);
-		while ((dirty = dirty_bytes()) > keep && purge_step(false, 1, NULL, min_size(dirty - keep, step_bytes())) > 0)
-			;
-	}
+	for (size_t step; excess > 0 && (step = purge_step(false, 1, NULL, min_size(excess, step_bytes()))) > 0;)
+		excess -= min_size(excess, step);
 	for (unsigned waits = 0; LOAD(in_flight) > 0 && waits < PAUSES_MAX; waits++) {
 		os_pause();
 		found = true;

@@ -1,4 +1,4 @@
-/* The quarantine: see quarantine.h. */
+/* The quarantine: see quarantine.h. Mirrored by model/ledger.pml (secure_leave). */
 #include "thread/quarantine.h"
 
 #include "base/check.h"
