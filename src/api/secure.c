@@ -34,7 +34,10 @@ static COLD void written_after_free(void *block, size_t bytes, enum guard_kind k
 ALWAYS_INLINE void begin_life(ledger_byte *state)
 {
 	ledger_set(state, LEDGER_LIVE);
+#ifndef __SANITIZE_THREAD__
+	/* It knows no fences; nor what a fork sees, which this one is for. */
 	atomic_thread_fence(memory_order_release);
+#endif
 }
 
 ALWAYS_INLINE void end_life(ledger_byte *state)

@@ -30,7 +30,7 @@
 /* With random places one of the entries at the top is next, of 4 KiB of blocks, but of 8 at least and 32 at most: were it any of
  * a magazine, a loop that needs two blocks would go through the whole of it. */
 #define CHOICE_BYTES (4 * KIB)
-#define CHOICE(size) (CHOICE_BYTES / (size) >= 32 ? 32 : CHOICE_BYTES / (size) <= 8 ? 8 : CHOICE_BYTES / (size))
+#define CHOICE(size) ((uint8_t)(CHOICE_BYTES / (size) >= 32 ? 32 : CHOICE_BYTES / (size) <= 8 ? 8 : CHOICE_BYTES / (size)))
 
 const struct size_class size_classes[CLASS_COUNT] = {
 #define SIZE_CLASS(previous, bytes, slab_units) \

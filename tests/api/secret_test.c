@@ -21,13 +21,9 @@ static void note(const struct quarry_report *report, void *context UNUSED)
 /* The kernel reads for us: no fault. */
 static bool is_accessible(const void *address)
 {
-	int ends[2];
+	char byte;
 
-	assert_int_equal(pipe(ends), 0);
-	bool accessible = write(ends[1], address, 1) == 1;
-	close(ends[0]);
-	close(ends[1]);
-	return accessible;
+	return os_copy(&byte, (uintptr_t)address, 1) == 1;
 }
 
 /* Of the mapping that holds the address. */
@@ -112,24 +108,30 @@ static void expect_report(const char *kind)
 	reported[0] = 0;
 }
 
+/* The compiler doesn't know how large it is. */
+static volatile char *secret_of_unknown_size(void)
+{
+	return (volatile char *)hide((size_t)quarry_secure_alloc(100));
+}
+
 static void test_mistakes(void **state UNUSED)
 {
 	quarry_set_report_handler(note, NULL);
 	reported[0] = 0;
-	volatile char *block = quarry_secure_alloc(100);
+	volatile char *block = secret_of_unknown_size();
 	block[hide(100)] = 1;
 	quarry_secure_free((void *)block);
 	expect_report("overflow");
-	block = quarry_secure_alloc(100);
+	block = secret_of_unknown_size();
 	block[(ptrdiff_t)hide((size_t)-1)] = 1;
 	quarry_secure_free((void *)block);
 	expect_report("underflow");
-	block = quarry_secure_alloc(100);
+	block = secret_of_unknown_size();
 	quarry_secure_free((void *)block);
 	expect_report("");
 	quarry_secure_free((void *)block);
 	expect_report("foreign-pointer");
-	block = quarry_secure_alloc(100);
+	block = secret_of_unknown_size();
 	quarry_secure_free((char *)block + 16);
 	expect_report("foreign-pointer");
 	quarry_free((void *)block);
