@@ -89,7 +89,7 @@ static void test_child(void **state UNUSED)
 	pid_t child = fork();
 	if (child == 0) {
 		for (size_t i = 0; i < 100; i++)
-			MUST(block[i] == 0);
+			MUST(((volatile char *)block)[i] == 0);
 		reported[0] = 0;
 		quarry_secure_free(block);
 		MUST(reported[0] == 0);

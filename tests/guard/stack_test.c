@@ -588,11 +588,11 @@ int main(void)
 		cmocka_unit_test(test_coroutine),
 		cmocka_unit_test(test_no_tables),
 		cmocka_unit_test(test_collisions),
+		/* It leaves the depot half full. */
+		cmocka_unit_test(test_many_addresses),
 		cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_notes),
-		/* Last: it leaves the depot half full. */
-		cmocka_unit_test(test_many_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
