@@ -105,7 +105,8 @@ quietly() {
 
 for level in 1 2; do
 	if [ -x "$QUARRY_BUILD/tests/model/model_test" ]; then
-		ok "the model-based test at level $level" quietly "secure=$level,secure_said=off" "$QUARRY_BUILD/tests/model/model_test"
+		ok "the model-based test at level $level" \
+			quietly "secure=$level,secure_said=off" env QUARRY_TEST_SLOWDOWN=$((${QUARRY_TEST_SLOWDOWN:-1} * 4)) "$QUARRY_BUILD/tests/model/model_test"
 	fi
 	ok "forks of many threads at level $level" quietly "secure=$level" "$QUARRY_BUILD/tests/stress/fork_storm" 700
 	ok "threads that come and go at level $level" quietly "secure=$level" "$QUARRY_BUILD/tests/stress/thread_churn" 500
