@@ -73,7 +73,7 @@ static void around(size_t size, ptrdiff_t offset, size_t bytes)
 	write_bytes(blocks[COUNT / 2] + offset, bytes);
 	look(size);
 	free_all();
-	go_on(size, 1);
+	go_on(size, 60);
 }
 
 static void overflow_1(void) { around(SMALL, SMALL, 1); }
