@@ -90,7 +90,7 @@ static void shares(void)
 	}
 	for (size_t i = 0; i < 4; i++) {
 		/* Which class an interval ends in is a throw of dice as well. */
-		if (samples[i] < 2500 - 250 || samples[i] > 2500 + 250) {
+		if (samples[i] < 2500 - 400 || samples[i] > 2500 + 400) {
 			printf("%zu samples of size %zu\n", samples[i], all[i]);
 			exit(1);
 		}
