@@ -46,15 +46,18 @@ static void free_all(void)
 		free(blocks[i]);
 }
 
-/* Other work of the same size: what was damaged comes up again. */
-static void go_on(size_t size, int rounds)
+/* Other work of the same size: what was damaged comes up again. More blocks than an allocator keeps at hand: it shouldn't be
+ * chance whether that one is among them. */
+#define MANY 4096
+
+static void go_on(size_t size, int count, int rounds)
 {
-	static unsigned char *volatile others[COUNT];
+	static unsigned char *volatile others[MANY];
 
 	for (int round = 0; round < rounds; round++) {
-		for (int i = 0; i < COUNT; i++)
+		for (int i = 0; i < count; i++)
 			others[i] = malloc(size);
-		for (int i = 0; i < COUNT; i++)
+		for (int i = 0; i < count; i++)
 			free(others[i]);
 	}
 }
@@ -73,7 +76,7 @@ static void around(size_t size, ptrdiff_t offset, size_t bytes)
 	write_bytes(blocks[COUNT / 2] + offset, bytes);
 	look(size);
 	free_all();
-	go_on(size, 60);
+	go_on(size, MANY, 12);
 }
 
 static void overflow_1(void) { around(SMALL, SMALL, 1); }
@@ -137,7 +140,7 @@ static void write_after_free(void)
 	}
 	look(SMALL);
 	free_all();
-	go_on(SMALL, 60);
+	go_on(SMALL, MANY, 12);
 }
 
 static void write_after_free_late(void)
@@ -145,14 +148,14 @@ static void write_after_free_late(void)
 	fill(SMALL);
 	unsigned char *stale = blocks[9];
 	free_all();
-	go_on(SMALL, 1);
+	go_on(SMALL, COUNT, 1);
 	write_bytes(stale + 16, 8);
 	for (int i = 0; i < COUNT; i++) {
 		blocks[i] = malloc(SMALL);
 		harm |= memchr(blocks[i], 0xee, SMALL) != NULL;
 	}
 	free_all();
-	go_on(SMALL, 60);
+	go_on(SMALL, MANY, 12);
 }
 
 /* A field at the end is enough: nothing of the allocator's stands there. */
@@ -289,7 +292,7 @@ static void poison(size_t size, int mangled)
 		harm |= (uintptr_t)block - (uintptr_t)&target < sizeof(target);
 	}
 	free_all();
-	go_on(size, 60);
+	go_on(size, MANY, 12);
 }
 
 static void free_list_poisoned(void) { poison(SMALL, 0); }
@@ -334,7 +337,7 @@ static void unlinked(void)
 	free(first);
 	harm = target.data[0] != before;
 	free(last);
-	go_on(1400, 1);
+	go_on(1400, COUNT, 1);
 }
 
 /* ---- Wrong words at the free */
