@@ -1,13 +1,5 @@
 /* Walks see every live block once, in address order, whatever the visitor does; every address is described truly. */
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "model/support.h"
 
 #include "base/bits.h"
 #include "block/slab.h"
