@@ -1,6 +1,8 @@
 /* Walks see every live block once, in address order, whatever the visitor does; every address is described truly. */
 #include "model/support.h"
 
+#include <pthread.h>
+
 #include "base/bits.h"
 #include "block/slab.h"
 #include "observe/walk.h"
