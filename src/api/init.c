@@ -9,7 +9,6 @@
 #include "base/lock.h"
 #include "base/memcheck.h"
 #include "base/text.h"
-#include "base/memcheck.h"
 #include "block/secure.h"
 #include "block/sweep.h"
 #include "guard/fault.h"

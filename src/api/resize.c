@@ -18,9 +18,6 @@
  * is there already. */
 #define MOVE_BYTES_MIN (256 * KIB)
 
-/* A block that keeps at least half of its bytes stays where it is. */
-#define SHRINK_FRACTION 2
-
 static size_t block_bytes(const struct span *span, const ledger_byte *state)
 {
 	return state == &span->large_state ? span->large_bytes : span->block_bytes;
@@ -38,6 +35,16 @@ ALWAYS_INLINE void *resize_by_copy(void *block, size_t old_bytes, size_t size, c
 	return target;
 }
 
+void *resize_by_moving(struct span *large, ledger_byte *state, size_t size)
+{
+	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
+		return NULL;
+	void *target = large_move(large, size);
+	if (target == NULL)
+		ledger_set(state, LEDGER_LIVE);
+	return target;
+}
+
 /* NULL: the block must be copied. */
 static void *resize_large(struct span *large, ledger_byte *state, void *block, size_t size)
 {
@@ -45,14 +52,7 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 		return NULL;
 	if (size > large->large_bytes)
 		purge_end_hold();
-	if (large_resize_in_place(large, size))
-		return block;
-	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
-		return NULL;
-	void *target = large_move(large, size);
-	if (target == NULL)
-		ledger_set(state, LEDGER_LIVE);
-	return target;
+	return large_resize_in_place(large, size) ? block : resize_by_moving(large, state, size);
 }
 
 /* A guarded block always moves, so that old pointers to it are found out. */
@@ -86,14 +86,16 @@ void *resize(void *block, size_t size, const char *call)
 		fast_release(block, call);
 		return NULL;
 	}
-	if (UNLIKELY(secure.on))
-		return secure_resize(span, state, block, size, call);
+	if (UNLIKELY(secure.on)) {
+		void *resized = secure_resize(span, state, block, size, call);
+		return resized != NULL ? resized : resize_by_copy(block, secure_asked(span, state), size, call);
+	}
 	size_t old_bytes = block_bytes(span, state);
 	if (state == &span->large_state) {
 		void *resized = resize_large(span, state, block, size);
 		if (resized != NULL)
 			return resized;
-	} else if (size <= old_bytes && (size >= old_bytes / SHRINK_FRACTION || old_bytes <= CACHE_LINE_BYTES)) {
+	} else if (size <= old_bytes && (size >= old_bytes / RESIZE_SHRINK_FRACTION || old_bytes <= CACHE_LINE_BYTES)) {
 		return block;
 	}
 	return resize_by_copy(block, old_bytes, size, call);

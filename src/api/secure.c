@@ -3,6 +3,7 @@
 
 #include "api/fast.h"
 #include "api/init.h"
+#include "api/resize.h"
 #include "api/shortage.h"
 #include "block/large.h"
 #include "block/secure.h"
@@ -12,11 +13,6 @@
 #include "thread/life.h"
 #include "thread/quarantine.h"
 #include "thread/shared.h"
-
-/* From here on a large block that changes its size is moved by its page tables; resize.c says why. */
-#define MOVE_BYTES_MIN (256 * KIB)
-/* A block that keeps at least half of its bytes stays where it is. */
-#define SHRINK_FRACTION 2
 
 /* ---- Allocating ---- */
 
@@ -70,18 +66,12 @@ static struct entry entry_take(unsigned class_index)
 	return entry;
 }
 
-/* Freed large blocks that are kept inaccessible come first. */
-static COLD bool relieve(struct shortage *shortage)
-{
-	return (secure.hides_large && large_reveal_all()) || shortage_relieve(shortage);
-}
-
 static COLD struct entry entry_take_again(unsigned class_index, size_t size)
 {
 	struct shortage shortage = shortage_of_small(class_index, size);
 	struct entry entry = { NULL, NULL };
 
-	while (entry.block == NULL && relieve(&shortage))
+	while (entry.block == NULL && shortage_relieve(&shortage))
 		entry = entry_take(class_index);
 	return entry;
 }
@@ -91,7 +81,7 @@ static COLD void *large_again(const struct asked *asked, size_t alignment, size_
 	struct shortage shortage = shortage_of_large(asked->size);
 	void *block = NULL;
 
-	while (block == NULL && relieve(&shortage))
+	while (block == NULL && shortage_relieve(&shortage))
 		block = large_make_secure(asked->size, alignment, asked->zeroed, changed);
 	return block;
 }
@@ -393,7 +383,7 @@ static bool resize_small(struct span *slab, ledger_byte *state, void *block, siz
 	/* A narrow class can't remember more. */
 	if (slab->block_bytes - size > (class_index < SECURE_NARROW_CLASSES ? UINT8_MAX : UINT16_MAX))
 		return false;
-	if (size < old_size && raised < slab->block_bytes / SHRINK_FRACTION && slab->block_bytes > CACHE_LINE_BYTES)
+	if (size < old_size && raised < slab->block_bytes / RESIZE_SHRINK_FRACTION && slab->block_bytes > CACHE_LINE_BYTES)
 		return false;
 	ask_again(block, old_size, size);
 	secure_set_slack(state, class_index, slab->block_bytes - size);
@@ -407,33 +397,16 @@ static void *resize_large(struct span *large, ledger_byte *state, void *block, s
 		return NULL;
 	if (size > old_size)
 		purge_end_hold();
-	if (large_ask_again(large, size))
-		return block;
-	if (large->large_bytes < MOVE_BYTES_MIN || !ledger_end_life(state, LEDGER_CACHED))
-		return NULL;
-	void *target = large_move(large, size);
-	if (target == NULL)
-		ledger_set(state, LEDGER_LIVE);
-	return target;
+	return large_ask_again(large, size) ? block : resize_by_moving(large, state, size);
 }
 
 void *secure_resize(struct span *span, ledger_byte *state, void *block, size_t size, const char *call)
 {
 	size_t old_size = secure_asked(span, state);
-
 	bool is_large = state == &span->large_state;
+
 	check(block, old_size, is_large ? large_secured_bytes(span) : span->block_bytes, GUARDED_UNSAID, 0, call);
-	if (is_large) {
-		void *resized = resize_large(span, state, block, old_size, size);
-		if (resized != NULL)
-			return resized;
-	} else if (resize_small(span, state, block, old_size, size)) {
-		return block;
-	}
-	void *target = secure_allocate_plain(size, GUARD_KIND_MALLOC, __builtin_return_address(0));
-	if (target == NULL)
-		return NULL;
-	memcpy(target, block, min_size(old_size, size));
-	fast_release(block, call);
-	return target;
+	if (is_large)
+		return resize_large(span, state, block, old_size, size);
+	return resize_small(span, state, block, old_size, size) ? block : NULL;
 }

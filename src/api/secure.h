@@ -17,7 +17,7 @@ void secure_release_other(struct span *slab, void *block, ledger_byte *state, si
 /* The block was LIVE a moment ago; any span. Does not touch errno. */
 void secure_release(struct span *span, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call);
 
-/* realloc of a live block to more than 0 bytes. */
+/* realloc of a live block to more than 0 bytes, in place or by its page tables. NULL: it must be copied. */
 void *secure_resize(struct span *span, ledger_byte *state, void *block, size_t size, const char *call);
 
 #endif

@@ -1,12 +1,14 @@
-/* Memory can't be had: see shortage.h. First what is free goes back, as the limit of the process may count it, or the kernel
- * charge it; then free blocks that are kept at hand, of which whole slabs may become free; then the program is asked. Mirrored by
- * model/limit.pml. */
+/* Memory can't be had: see shortage.h. First what is kept inaccessible after its free, then what is free goes back, as the
+ * limit of the process may count it, or the kernel charge it; then free blocks that are kept at hand, of which whole slabs may
+ * become free; then the program is asked. Mirrored by model/limit.pml. */
 #include "api/shortage.h"
 
 #include <errno.h>
 
 #include "api/trim.h"
 #include "base/text.h"
+#include "block/large.h"
+#include "block/secure.h"
 #include "quarry/quarry.h"
 #include "space/limit.h"
 #include "space/purge.h"
@@ -90,6 +92,8 @@ static bool relieve(struct shortage *shortage)
 {
 	if (shortage->needed > ADDRESS_SPACE_BYTES || !limit_is_possible(shortage->needed))
 		return false;
+	if (secure.hides_large && large_reveal_all())
+		return true;
 	if (shortage->stage == STAGE_SPANS) {
 		bool again = purge_for(shortage->needed);
 		if (!again || ++shortage->tries == TRIES)

@@ -1,4 +1,5 @@
-/* Random numbers that can't be foretold from those that were seen: ChaCha8 (Bernstein 2008), 64 bytes at a time. For the security levels; whoever owns the state owns its numbers. */
+/* Random numbers that can't be foretold from those that were seen: ChaCha8 (Bernstein 2008), 64 bytes at
+ * a time. For the security levels; whoever owns the state owns its numbers. */
 #ifndef QUARRY_BASE_CHACHA_H
 #define QUARRY_BASE_CHACHA_H
 

@@ -295,26 +295,53 @@ void report_bad_pointer(const char *call, const void *pointer)
 	write_finding(call, pointer, finding_of(&place, pointer), NULL, &place);
 }
 
-/* What it is called; `detail` gets its line. */
-static struct finding damage_finding(enum report_kind kind, size_t bytes, size_t number, struct text *detail)
+static const char next_default[] = "the pointer was moved, computed or overwritten since it came from its allocation";
+static const char next_write[] = "to stop at the write itself: guard_align=1, and guard_sizes= around this size if time is short";
+static const char next_form[] =
+	"free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
+
+/* What a kind is called, and what to try next. Of an access and a foreign pointer more is known. */
+static const struct kind {
+	struct finding finding;
+	const char *next;
+} kinds[] = {
+	[REPORT_ACCESS] = { { "wild access: guarded memory was accessed where no block is known", "wild-access" },
+		"compare the index or length in the first frame with the size asked for in the stack of the allocation" },
+	[REPORT_DOUBLE_FREE] = { { "double free: the block was freed before", "double-free" },
+		"the two stacks free the same block: decide which of them owns it" },
+	[REPORT_INTERIOR] = { { "pointer to the inside of a block, not to its start", "interior-pointer" }, next_default },
+	[REPORT_INVALID] = { { "pointer that no guarded block starts at or contains", "not-a-block" }, next_default },
+	[REPORT_FOREIGN] = { { NULL, NULL },
+		"give back only what malloc and its like have returned: look where the first frame's pointer comes from" },
+	[REPORT_MISMATCHED] = { { "mismatched forms: the block was made by another kind of call", "mismatched-forms" }, next_form },
+	[REPORT_WRONG_SIZE] = { { "wrong size: the block was asked for with another size", "wrong-size" }, next_form },
+	[REPORT_WRONG_ALIGNMENT] = { { "wrong alignment: the block was asked for with another alignment", "wrong-alignment" }, next_form },
+	[REPORT_OVERFLOW] = { { "overflow: bytes behind the block have been overwritten", "overflow" }, next_write },
+	[REPORT_UNDERFLOW] = { { "underflow: bytes in front of the block have been overwritten", "underflow" },
+		"to stop at the write itself: guard_place=before" },
+	[REPORT_WRITTEN_AFTER_FREE] = { { "use after free: bytes of the freed block have been overwritten", "use-after-free" }, next_write },
+	[REPORT_LEAKS] = { { "leaks: blocks that nothing points to", "leaks" },
+		"the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer" },
+};
+
+static void say_damage(enum report_kind kind, size_t bytes, size_t number, struct text *detail)
 {
 	switch (kind) {
 	case REPORT_OVERFLOW:
 		text_format(detail, "byte %u behind the block's %u has changed", (uint64_t)(number - bytes), (uint64_t)bytes);
-		return (struct finding){ "overflow: bytes behind the block have been overwritten", "overflow" };
+		break;
 	case REPORT_UNDERFLOW:
 		text_string(detail, "bytes in front of the block have changed");
-		return (struct finding){ "underflow: bytes in front of the block have been overwritten", "underflow" };
+		break;
 	case REPORT_WRITTEN_AFTER_FREE:
 		text_format(detail, "byte %u of %u is not 0; what is free is zero (or a block in front of it overflowed)", (uint64_t)number,
 		            (uint64_t)bytes);
-		return (struct finding){ "use after free: bytes of the freed block have been overwritten", "use-after-free" };
+		break;
 	case REPORT_WRONG_SIZE:
 		text_format(detail, "%u said, %u asked for", (uint64_t)number, (uint64_t)bytes);
-		return (struct finding){ "wrong size: the block was asked for with another size", "wrong-size" };
+		break;
 	default:
 		text_format(detail, "%u said, of a block of %u bytes", (uint64_t)number, (uint64_t)bytes);
-		return (struct finding){ "wrong alignment: the block was asked for with another alignment", "wrong-alignment" };
 	}
 }
 
@@ -323,10 +350,10 @@ void report_damage(const char *call, const void *block, enum report_kind kind, s
 	char buffer[DETAIL_BYTES];
 	struct text detail = text_over(buffer, sizeof(buffer));
 	struct place place = place_of(block);
-	struct finding finding = damage_finding(kind, bytes, number, &detail);
 
+	say_damage(kind, bytes, number, &detail);
 	place.bytes = bytes;
-	write_finding(call, block, finding, buffer, &place);
+	write_finding(call, block, kinds[kind].finding, buffer, &place);
 }
 
 static struct finding foreign_finding(const void *pointer)
@@ -391,35 +418,6 @@ static struct finding access_finding(const struct guarded *block, enum relation 
 		return (struct finding){ "underflow: memory in front of a block was accessed", "underflow" };
 	return (struct finding){ "overflow: memory behind a block was accessed", "overflow" };
 }
-
-static const char next_default[] = "the pointer was moved, computed or overwritten since it came from its allocation";
-static const char next_write[] = "to stop at the write itself: guard_align=1, and guard_sizes= around this size if time is short";
-static const char next_form[] =
-	"free by the form that belongs to the allocation; with C++ look for a base class without a virtual destructor";
-
-/* What a kind is called, and what to try next. Of an access and a foreign pointer more is known. */
-static const struct kind {
-	struct finding finding;
-	const char *next;
-} kinds[] = {
-	[REPORT_ACCESS] = { { "wild access: guarded memory was accessed where no block is known", "wild-access" },
-		"compare the index or length in the first frame with the size asked for in the stack of the allocation" },
-	[REPORT_DOUBLE_FREE] = { { "double free: the block was freed before", "double-free" },
-		"the two stacks free the same block: decide which of them owns it" },
-	[REPORT_INTERIOR] = { { "pointer to the inside of a block, not to its start", "interior-pointer" }, next_default },
-	[REPORT_INVALID] = { { "pointer that no guarded block starts at or contains", "not-a-block" }, next_default },
-	[REPORT_FOREIGN] = { { NULL, NULL },
-		"give back only what malloc and its like have returned: look where the first frame's pointer comes from" },
-	[REPORT_MISMATCHED] = { { "mismatched forms: the block was made by another kind of call", "mismatched-forms" }, next_form },
-	[REPORT_WRONG_SIZE] = { { "wrong size: the block was asked for with another size", "wrong-size" }, next_form },
-	[REPORT_WRONG_ALIGNMENT] = { { "wrong alignment: the block was asked for with another alignment", "wrong-alignment" }, next_form },
-	[REPORT_OVERFLOW] = { { "overflow: bytes behind the block have been overwritten", "overflow" }, next_write },
-	[REPORT_UNDERFLOW] = { { "underflow: bytes in front of the block have been overwritten", "underflow" },
-		"to stop at the write itself: guard_place=before" },
-	[REPORT_WRITTEN_AFTER_FREE] = { { "use after free: bytes of the freed block have been overwritten", "use-after-free" }, next_write },
-	[REPORT_LEAKS] = { { "leaks: blocks that nothing points to", "leaks" },
-		"the stacks show who asked for what is lost; those that are only possibly lost may be kept by an inner pointer" },
-};
 
 static struct kind kind_of(const struct report *report, enum relation relation)
 {

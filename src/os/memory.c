@@ -358,12 +358,12 @@ int os_lock(void *address, size_t bytes)
 
 int os_hide_from_dumps(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_DONTDUMP);
+	return advise(address, bytes, MADV_DONTDUMP);
 }
 
 int os_wipe_on_fork(void *address, size_t bytes)
 {
-	return (int)SYSCALL3(SYS_madvise, address, bytes, MADV_WIPEONFORK);
+	return advise(address, bytes, MADV_WIPEONFORK);
 }
 
 void os_zero(void *address, size_t bytes)

@@ -149,6 +149,9 @@ int os_thread_id_quick(void);
  * alternate one, a coroutine's. A thread's control block counts as stack: it is readable and lies above. */
 uintptr_t os_stack_end(uintptr_t here);
 
+/* Surely no other thread: false where the C library doesn't tell. */
+bool os_is_single_threaded(void);
+
 /* ---- inspect.c: opens files below /proc ---- */
 
 struct os_mapping {
@@ -174,9 +177,6 @@ size_t os_copy(void *to, uintptr_t from, size_t bytes);
 long os_threads(int *ids, size_t most);
 /* Which signals a thread of the process blocks, signal 1 as bit 0. False if there is no such thread, or it has ended. */
 bool os_thread_blocks(int id, uint64_t *signals);
-
-/* Surely no other thread: false where the C library doesn't tell. */
-bool os_is_single_threaded(void);
 
 /* ---- world.c ---- */
 

@@ -119,6 +119,20 @@ static inline unsigned slowdown(void)
 	return factor > 0 ? factor : 1;
 }
 
+/* The whole of a test program that makes calls fail, in builds where none can be made to. */
+static inline void test_debug_builds_only(void **state UNUSED)
+{
+	print_message("# skipped: debug builds alone can make a call fail\n");
+	skip();
+}
+
+static inline int debug_builds_only(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_debug_builds_only) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
 /* How often to do what is done `native` times at full speed, at least `least` times. */
 static inline size_t rounds(size_t native, size_t least)
 {
