@@ -196,7 +196,8 @@ static void call(const uint8_t *bytes)
 		take(shadow, quarry_valloc(size), size, 4096, false, key);
 		break;
 	case 8:
-		take(shadow, quarry_pvalloc(size), size, 4096, false, key);
+		/* Whole pages, which are all the caller's. */
+		take(shadow, quarry_pvalloc(size), ROUND_UP(size, 4096), 4096, false, key);
 		break;
 	case 9: case 10: case 11:
 		resize(shadow, size, kind == 11);
