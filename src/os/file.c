@@ -76,34 +76,48 @@ static void close_if(int number, const struct os_file *file)
 		SYSCALL1(SYS_close, number);
 }
 
-bool os_file_open(struct os_file *file, const char *path)
+/* Gives what was just opened as `low` a number from `lowest` on. The program may have put a file of its own in the place of
+ * the low number meanwhile, by dup2: that is not closed, and what was duplicated not read. `named` is NULL where it isn't
+ * known what was opened. */
+static bool move_up(struct os_file *file, long low, long lowest, const struct os_file *named)
 {
-	long lowest = lowest_number();
-
-	file->number = 0;
-	if (lowest < 0)
-		return false;
-	struct os_file named = { 0 };
-	long low = syscall_open_read(path, 0);
-	if (syscall_failed(low))
-		return false;
 	long high = SYSCALL3(SYS_fcntl, low, F_DUPFD_CLOEXEC, lowest);
-	/* The program may have put a file of its own in the place of the low number meanwhile, by dup2: that is not closed,
-	 * and what was duplicated not read. */
-	bool known = identify_at(&named, AT_FDCWD, path, 0);
-	if (known)
-		close_if((int)low, &named);
+
+	if (named != NULL)
+		close_if((int)low, named);
 	else
 		SYSCALL1(SYS_close, low);
 	if (syscall_failed(high))
 		return false;
 	file->number = (int)high;
-	if (known && identify(file) && is_same(file, &named))
+	if (named != NULL && identify(file) && is_same(file, named))
 		return true;
 	/* Ours, whatever it is. */
 	SYSCALL1(SYS_close, high);
 	file->number = 0;
 	return false;
+}
+
+bool os_file_open(struct os_file *file, const char *path)
+{
+	long lowest = lowest_number();
+	struct os_file named = { 0 };
+
+	file->number = 0;
+	if (lowest < 0)
+		return false;
+	long low = syscall_open_read(path, 0);
+	if (syscall_failed(low))
+		return false;
+	return move_up(file, low, lowest, identify_at(&named, AT_FDCWD, path, 0) ? &named : NULL);
+}
+
+bool os_file_take(struct os_file *file, int number, int lowest)
+{
+	struct os_file taken = { .number = number };
+
+	file->number = 0;
+	return move_up(file, number, lowest, identify(&taken) ? &taken : NULL);
 }
 
 long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uint64_t offset)

@@ -107,6 +107,8 @@ struct os_file {
 };
 /* False, and none, if it can't be opened or no high number is to be had. For a moment the lowest free number is taken. */
 bool os_file_open(struct os_file *file, const char *path);
+/* Makes a file of a descriptor that was just opened, with a number from `lowest` on; false, and closed, if that can't be. */
+bool os_file_take(struct os_file *file, int number, int lowest);
 /* Reads from the offset on (pread: moves nobody's position, takes nothing out of a pipe); how many bytes, or a negative
  * errno. A program may have closed the number, and may use it itself: what comes then is its file's. */
 long os_file_read(const struct os_file *file, void *buffer, size_t capacity, uint64_t offset);
@@ -117,6 +119,30 @@ void os_file_close(struct os_file *file);
 long os_file_content(const char *path, void *buffer, size_t capacity);
 /* Appends to a file, which is made if there is none; a pipe that nobody reads is an error. */
 int os_file_append(const char *path, const char *bytes, size_t length);
+
+/* ---- sandbox.c ---- */
+
+/* The system call filters (seccomp) of the thread that opened this. A sandbox that was set up for all threads may kill for
+ * whatever is beyond the calls that each one allows: whether there is one is asked by these alone (mmap, futex, munmap,
+ * read). */
+struct os_filters {
+	struct os_file status;
+	struct os_file guard;
+	uint32_t secret[4];             /* what the guard holds */
+	uint64_t known;                 /* mode and count, as they were */
+};
+enum os_filters_change {
+	OS_FILTERS_SAME,
+	OS_FILTERS_ADDED,
+	OS_FILTERS_LOST,                /* can't be asked any more: the program has closed the files */
+	OS_FILTERS_UNKNOWN,             /* this time; memory or mappings are short */
+};
+/* False where it can't be told (/proc/thread-self, memfd_create: Linux 3.17). */
+bool os_filters_open(struct os_filters *filters);
+/* By the thread that opened it. If nothing has changed it also calls lseek. */
+enum os_filters_change os_filters_look(const struct os_filters *filters);
+/* Not after one was added: it calls statx and close. */
+void os_filters_close(struct os_filters *filters);
 
 /* ---- thread.c ---- */
 

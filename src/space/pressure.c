@@ -56,6 +56,8 @@ static struct {
 	struct group groups[GROUPS_MAX];
 	struct os_file once_file;       /* read from one end to the other, and closed */
 	struct os_file stalls_file;
+	struct os_filters filters;
+	bool forbidden;                 /* a sandbox was set up: no file is touched again */
 	struct stalls stalls;           /* at stalls_ns */
 	uint64_t stalls_ns;
 	unsigned calm;
@@ -107,6 +109,87 @@ static bool forget(struct os_file *file)
 	file->number = 0;
 	lock_release(&pressure_lock);
 	return false;
+}
+
+static void level_set(enum pressure level)
+{
+	watch.calm = 0;
+	atomic_store_explicit(&pressure_now, level, memory_order_relaxed);
+}
+
+void pressure_rest(void)
+{
+	level_set(PRESSURE_NONE);
+}
+
+/* ---- Sandboxes ---- */
+
+static void filters_open(void)
+{
+	lock_take(&pressure_lock);
+	os_filters_open(&watch.filters);
+	lock_release(&pressure_lock);
+}
+
+static void group_close(struct group *group)
+{
+	file_close(&group->usage);
+	file_close(&group->stat);
+	for (int i = 0; i < LIMIT_COUNT; i++)
+		file_close(&group->limits[i]);
+}
+
+static void files_close(void)
+{
+	for (size_t i = 0; i < GROUPS_MAX; i++)
+		group_close(&watch.groups[i]);
+	file_close(&watch.stalls_file);
+	file_close(&watch.once_file);
+	lock_take(&pressure_lock);
+	os_filters_close(&watch.filters);
+	lock_release(&pressure_lock);
+}
+
+static void forget_all(void)
+{
+	lock_take(&pressure_lock);
+	memset(watch.groups, 0, sizeof(watch.groups));
+	watch.stalls_file = watch.once_file = (struct os_file){ 0 };
+	watch.filters = (struct os_filters){ 0 };
+	lock_release(&pressure_lock);
+	pressure_rest();
+}
+
+/* Of a sandbox that was set up since the files were opened nobody knows what it allows. What comes between this look and
+ * the next, some microseconds in each, isn't seen. */
+static bool files_may_be_touched(void)
+{
+	if (watch.forbidden)
+		return false;
+	if (watch.filters.status.number == 0)
+		return true;
+	switch (os_filters_look(&watch.filters)) {
+	case OS_FILTERS_SAME:
+		return true;
+	case OS_FILTERS_UNKNOWN:
+		return false;
+	case OS_FILTERS_ADDED:
+		watch.forbidden = true;
+		break;
+	case OS_FILTERS_LOST:
+		break;
+	}
+	forget_all();
+	return false;
+}
+
+void pressure_close(void)
+{
+	if (files_may_be_touched())
+		files_close();
+	else
+		forget_all();
+	pressure_rest();
 }
 
 /* ---- Formats ---- */
@@ -397,14 +480,6 @@ static bool open_in(struct os_file *file, const struct folder *folder, size_t le
 	return text.length < sizeof(path) && file_open(file, path);
 }
 
-static void group_close(struct group *group)
-{
-	file_close(&group->usage);
-	file_close(&group->stat);
-	for (int i = 0; i < LIMIT_COUNT; i++)
-		file_close(&group->limits[i]);
-}
-
 /* True if it has a limit, and says what it uses. */
 static bool group_open(struct group *group, const struct folder *folder, size_t length, const struct names *names)
 {
@@ -472,12 +547,17 @@ void pressure_open(const struct pressure_places *places, uint64_t now_ns)
 	folders.v1.path[0] = folders.v2.path[0] = 0;
 	folders.v1.mount_length = folders.v2.mount_length = 0;
 	folders.v1.shown = folders.v2.shown = false;
-	pressure_close();
+	pressure_rest();
+	if (watch.forbidden)
+		return;
+	files_close();
 	for_each_line(places->groups, group_line, &folders);
 	for_each_line(places->mounts, mount_line, &folders);
 	size_t count = groups_open(watch.groups, GROUPS_MAX, &folders.v2, &names_v2);
-	groups_open(watch.groups + count, GROUPS_MAX - count, &folders.v1, &names_v1);
+	count += groups_open(watch.groups + count, GROUPS_MAX - count, &folders.v1, &names_v1);
 	stalls_open(&folders.v2, places->stalls, now_ns);
+	if (count > 0 || watch.stalls_file.number != 0)
+		filters_open();
 }
 
 /* ---- Looking ---- */
@@ -547,14 +627,10 @@ static enum pressure stalls_look(uint64_t now_ns)
 	return has_stalled(before.some_us, now.some_us, elapsed) ? PRESSURE_SOME : PRESSURE_NONE;
 }
 
-static void level_set(enum pressure level)
-{
-	watch.calm = 0;
-	atomic_store_explicit(&pressure_now, level, memory_order_relaxed);
-}
-
 void pressure_look(uint64_t now_ns)
 {
+	if (!files_may_be_touched())
+		return;
 	enum pressure found = stalls_look(now_ns);
 
 	for (size_t i = 0; i < GROUPS_MAX; i++) {
@@ -565,25 +641,6 @@ void pressure_look(uint64_t now_ns)
 		atomic_fetch_add_explicit(&watch.looks, 1, memory_order_relaxed);
 	if (found >= pressure_level() || ++watch.calm == CALM_LOOKS)
 		level_set(found);
-}
-
-void pressure_rest(void)
-{
-	level_set(PRESSURE_NONE);
-}
-
-static void files_close(void)
-{
-	for (size_t i = 0; i < GROUPS_MAX; i++)
-		group_close(&watch.groups[i]);
-	file_close(&watch.stalls_file);
-	file_close(&watch.once_file);
-}
-
-void pressure_close(void)
-{
-	files_close();
-	pressure_rest();
 }
 
 void pressure_fork_child(void)

@@ -36,7 +36,7 @@ for action in kill EPERM ENOSYS EINVAL; do
 	in_sandbox "" $action fresh good "before the first malloc"
 	in_sandbox decay_ms=200 $action alone good "a program with one thread"
 done
-in_sandbox decay_ms=200,pressure=off kill threads good "threads that have allocated before, all in it"
+in_sandbox decay_ms=200 kill threads good "threads that have allocated before, all in it"
 in_sandbox decay_ms=200,scavenger=off kill threads-without good "threads that have not"
 in_sandbox decay_ms=200 kill threads-each good "each thread has set it up for itself"
 in_sandbox limit=20M,decay_ms=200 EPERM double-free "double free

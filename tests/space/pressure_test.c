@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "os/os.h"
+#include "preload/sandbox.h"
 #include "space/pressure.h"
 
 #define SECOND_NS 1000000000ull
@@ -587,6 +588,33 @@ static void test_fork(void **state UNUSED)
 	assert_int_equal(kept_count(), 4);
 }
 
+static void in_sandbox(void *argument UNUSED)
+{
+	open_all();
+	if (look() != PRESSURE_SOME)
+		_exit(1);
+	if (!enter_sandbox())
+		_exit(2);
+	/* Any call that it doesn't allow kills. */
+	if (look() != PRESSURE_NONE || look() != PRESSURE_NONE)
+		_exit(3);
+	pressure_close();
+	open_all();
+	_exit(look() != PRESSURE_NONE ? 4 : 0);
+}
+
+static void test_sandbox(void **state UNUSED)
+{
+	folder("v2");
+	put("groups", "0::/\n");
+	put_mounts("/", "v2", NULL, NULL);
+	put_stalls("stalls", 0, 0);
+	group_v2("v2", "1000000\n", "max\n", 950000, 0);
+	int status = child_run(in_sandbox, NULL, NULL, 0);
+	skip_where(WIFEXITED(status) && WEXITSTATUS(status) == 2, "no seccomp here");
+	assert_int_equal(status, 0);
+}
+
 /* The kernel's own, whatever this machine has. */
 static void test_this_machine(void **state UNUSED)
 {
@@ -611,6 +639,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_wrong_stalls, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_taken_numbers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sandbox, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_this_machine, setup, teardown),
 	};
 
