@@ -134,7 +134,8 @@ bool os_filters_open(struct os_filters *filters)
 	*filters = (struct os_filters){ 0 };
 	if (!may_write_files(sizeof(filters->secret)) || !os_file_open(&filters->status, "/proc/thread-self/status"))
 		return false;
-	if (guard_open(filters) && read_filters(&filters->status, &filters->known) && rewind_to_start(&filters->status))
+	if (guard_open(filters) && guard_look(filters) == GUARD_STANDS && read_filters(&filters->status, &filters->known) &&
+	    rewind_to_start(&filters->status))
 		return true;
 	os_filters_close(filters);
 	return false;
