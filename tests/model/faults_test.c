@@ -87,7 +87,7 @@ static const size_t sizes[] = { 1, 24, 100, 1000, 5000, 20000, 33000, 70000, 300
 static void work(size_t rounds, uint64_t seed)
 {
 	struct random random = { .state = seed * 0x9e3779b97f4a7c15u | 1 };
-	struct block blocks[BLOCKS] = { { NULL } };
+	struct block blocks[BLOCKS] = { 0 };
 	struct quarry_stats stats = { .struct_bytes = sizeof(stats) };
 
 	for (size_t i = 0; i < rounds; i++) {
@@ -128,7 +128,7 @@ static void work(size_t rounds, uint64_t seed)
 /* A block that grows where it can't in place, and is moved by its page tables; much that is free in one piece. */
 static void grow(void)
 {
-	struct block blocks[6] = { { NULL } };
+	struct block blocks[6] = { 0 };
 
 	for (size_t i = 0; i < 5; i++) {
 		errno = 0;
@@ -265,7 +265,7 @@ static void check_nothing_is_missing(bool holes)
 
 	os_fault_reset(1);
 	/* Works again, to the same extent. */
-	struct block blocks[sizeof(sizes) / sizeof(sizes[0])] = { { NULL } };
+	struct block blocks[sizeof(sizes) / sizeof(sizes[0])] = { 0 };
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		errno = 0;
 		keep(&blocks[i], quarry_malloc(sizes[i]), sizes[i], 9, false);
