@@ -615,22 +615,13 @@ static void copy_rest(const struct span *from, const struct span *to, size_t mov
 	memcpy((char *)to->start + moved_bytes, (char *)from->start + moved_bytes, bytes - moved_bytes);
 }
 
-void *large_move(struct span *large, size_t bytes)
+/* A span for what is moved. two: what is left of the other is released in two pieces. NULL: all is as it was. */
+static struct span *target_take(size_t bytes, size_t colour, size_t moving, bool two)
 {
-	size_t colour = large->base - large->start;
-	struct span_range range;
-	struct move move;
-
-	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES || !move_choose(large, &move))
-		return NULL;
-	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
-	if (secure.on)
-		unfortify(large);
-	size_t moving = move.units * UNIT_BYTES;
-	lock_take(&space_lock);
-	/* What is left of it is released in two pieces. */
-	bool two = move.units < large->units;
 	struct span *target = NULL;
+	struct span_range range;
+
+	lock_take(&space_lock);
 	/* What moves is there once. */
 	limit_note((size_t)0 - moving);
 	if (!two || span_split()) {
@@ -639,25 +630,46 @@ void *large_move(struct span *large, size_t bytes)
 			span_join();
 	}
 	if (target != NULL)
-		span_forget_dirty(range.start, range.units);
+		span_forget_dirty(target->start, target->units);
 	else
 		limit_note(moving);
 	lock_release(&space_lock);
-	if (target == NULL && secure.on)
-		fortify(large, large->asked_bytes);
-	if (target == NULL)
+	return target;
+}
+
+/* Nothing was moved. */
+static void target_give_back(struct span *target, size_t moving, bool two)
+{
+	/* A hole must never be handed out: without a mapping the span stays out of use. */
+	bool whole = huge_remap_fresh((void *)target->start, target->units * UNIT_BYTES) == 0;
+
+	lock_take(&space_lock);
+	if (whole)
+		span_release_mapped(target->start, target->units, 0, false);
+	if (two)
+		span_join();
+	header_retire(target);
+	limit_note(moving);
+	lock_release(&space_lock);
+}
+
+void *large_move(struct span *large, size_t bytes)
+{
+	struct move move;
+
+	if (bytes > PTRDIFF_MAX - 2 * UNIT_BYTES || !move_choose(large, &move))
 		return NULL;
-	if (os_move((void *)large->start, (void *)target->start, moving) != 0) {
-		/* A hole must never be handed out: without a mapping the span stays out of use. */
-		bool whole = huge_remap_fresh((void *)range.start, range.units * UNIT_BYTES) == 0;
-		lock_take(&space_lock);
-		if (whole)
-			span_release_mapped(range.start, range.units, 0, false);
-		if (two)
-			span_join();
-		header_retire(target);
-		limit_note(moving);
-		lock_release(&space_lock);
+	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
+	if (secure.on)
+		unfortify(large);
+	size_t moving = move.units * UNIT_BYTES;
+	bool two = move.units < large->units;
+	struct span *target = target_take(bytes, large->base - large->start, moving, two);
+	if (target != NULL && os_move((void *)large->start, (void *)target->start, moving) != 0) {
+		target_give_back(target, moving, two);
+		target = NULL;
+	}
+	if (target == NULL) {
 		if (secure.on)
 			fortify(large, large->asked_bytes);
 		return NULL;

@@ -51,11 +51,12 @@ static size_t back_guard_bytes(void)
 /* How far into its span the first block lies: behind a guard, and aligned classes' blocks where their alignment is kept. */
 static size_t first_offset(unsigned class_index)
 {
-	size_t colour = colour_next(&size_classes[class_index]);
+	const struct size_class *size_class = &size_classes[class_index];
+	size_t colour = colour_next(size_class);
 
 	if (class_index < CLASS_FIRST_ALIGNED)
 		return front_guard_bytes() + colour;
-	return ROUND_UP(front_guard_bytes(), (size_t)size_classes[class_index].size);
+	return ROUND_UP(front_guard_bytes(), (size_t)size_class->size);
 }
 
 /* A colour belongs to the header for ever: the ledger's TAIL bytes depend on it. */
