@@ -11,6 +11,8 @@
 
 #include "base/check.h"
 #include "base/memcheck.h"
+#include "block/hidden.h"
+#include "block/large_secure.h"
 #include "block/secure.h"
 #include "os/os.h"
 #include "space/huge.h"
@@ -29,19 +31,6 @@
 #define ZERO_BY_PURGE_BYTES (1 * MIB)
 
 #define GRANULE_ALIGNMENT ((size_t)16)
-
-/* With a security level: up to here freed memory is zeroed by writing, and must be zero when it is handed out. Above, it is
- * dropped, unless the program's blocks of late were mostly touched, which the time tells that the kernel took: then up to
- * some MiB are written to as well, but every so many-th time. Only blocks that began with hardly any memory tell: what else is
- * there may be what we have written to. Writing touches pages that the program has not, which its time tells in turn: then
- * the next one is dropped again. A page that is dropped and needed again costs forty times what zeroing it does. */
-#define WIPE_BYTES_MAX (128 * KIB)
-#define WIPE_DENSE_BYTES_MAX (4 * MIB)
-#define WIPE_CALL_NS 3000
-#define WIPE_DENSE_UNIT_NS 1000
-#define WIPE_SPARSE_UNIT_NS 10000
-#define WIPE_DENSE_TRIES 1024
-static _Atomic uint32_t wipes_left;     /* by writing, before the kernel is asked again */
 
 static struct span *retired;            /* under space_lock */
 static size_t colour_counter;           /* under space_lock */
@@ -94,112 +83,6 @@ static size_t colour_next(size_t bytes, size_t alignment, size_t room)
 	return ROUND_DOWN(colour, alignment);
 }
 
-/* ---- With a security level: canary, zeros, guards ---- */
-
-/* What a block's span has besides, behind its pages. */
-ALWAYS_INLINE size_t trailer_bytes(void)
-{
-	return secure.large_trailer_bytes;
-}
-
-static uintptr_t front_guard(const struct span *large)
-{
-	return ROUND_DOWN(large->base, secure.guard_bytes) - secure.guard_bytes;
-}
-
-static uintptr_t back_guard(const struct span *large)
-{
-	return ROUND_UP(large->base + large->large_bytes + secure.canary_bytes, secure.guard_bytes);
-}
-
-/* Where the span has room for them. Hints, as a slab's. No lock. */
-static void guards_make(struct span *large)
-{
-	large->guards = 0;
-	if (secure.guards == SECURE_GUARDS_NONE)
-		return;
-	if (back_guard(large) + secure.guard_bytes <= large->start + large->units * UNIT_BYTES &&
-	    os_guard_install((void *)back_guard(large), secure.guard_bytes) == 0)
-		large->guards |= GUARD_BEHIND;
-	if (large->base - large->start >= secure.guard_bytes && secure.guards == SECURE_GUARDS_AROUND &&
-	    os_guard_install((void *)front_guard(large), secure.guard_bytes) == 0)
-		large->guards |= GUARD_BEFORE;
-}
-
-static void guards_remove(struct span *large)
-{
-	if ((large->guards & GUARD_BEHIND) != 0)
-		os_guard_remove((void *)back_guard(large), secure.guard_bytes);
-	if ((large->guards & GUARD_BEFORE) != 0)
-		os_guard_remove((void *)front_guard(large), secure.guard_bytes);
-	large->guards = 0;
-}
-
-/* Part of a block, or of what it has left behind, is zero from now on. */
-static void wipe(uintptr_t from, size_t bytes)
-{
-	size_t page = os_page_bytes();
-	uintptr_t page_from = ROUND_UP(from, page);
-	uintptr_t page_to = ROUND_DOWN(from + bytes, page);
-
-	if (!secure.zero)
-		return;
-	if (bytes <= WIPE_BYTES_MAX || page_from >= page_to || purge_range((void *)page_from, page_to - page_from) != 0) {
-		os_zero((void *)from, bytes);
-		return;
-	}
-	os_zero((void *)from, page_from - from);
-	os_zero((void *)page_to, from + bytes - page_to);
-}
-
-/* What a block that is freed has used is zero from now on. True if none of it is there any more. */
-static bool wipe_whole(const struct span *large)
-{
-	size_t page = os_page_bytes();
-	uintptr_t from = ROUND_DOWN(large->base, page);
-	size_t bytes = ROUND_UP(large->base + large->asked_bytes + secure.canary_bytes, page) - from;
-	uint32_t left = atomic_load_explicit(&wipes_left, memory_order_relaxed);
-	uint64_t units = bytes >> UNIT_LOG2;
-
-	if (!secure.zero)
-		return false;
-	if (bytes <= WIPE_BYTES_MAX) {
-		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
-		return false;
-	}
-	uint64_t began_ns = os_now_ns();
-	if ((left > 0 && bytes <= WIPE_DENSE_BYTES_MAX) || purge_range((void *)from, bytes) != 0) {
-		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
-		bool was_away = os_now_ns() - began_ns >= units * WIPE_SPARSE_UNIT_NS;
-		atomic_store_explicit(&wipes_left, was_away || left == 0 ? 0 : left - 1, memory_order_relaxed);
-		return false;
-	}
-	bool was_there = os_now_ns() - began_ns >= WIPE_CALL_NS + units * WIPE_DENSE_UNIT_NS;
-	if (large->born_zero)
-		atomic_store_explicit(&wipes_left, was_there ? WIPE_DENSE_TRIES : 0, memory_order_relaxed);
-	return true;
-}
-
-static void set_asked(struct span *large, size_t asked)
-{
-	large->asked_bytes = asked;
-	if (secure.canary)
-		secure_set_canary((void *)large->base, asked);
-}
-
-/* What the block is to have besides its pages. Nobody else knows it yet, or it is the caller's. */
-static void fortify(struct span *large, size_t asked)
-{
-	set_asked(large, asked);
-	guards_make(large);
-}
-
-static void unfortify(struct span *large)
-{
-	guards_remove(large);
-	os_zero((char *)large->base + large->asked_bytes, secure.canary_bytes);
-}
-
 #define COLOUR_CHOOSE SIZE_MAX
 
 /* Takes a span for the block, with space_lock held. */
@@ -209,7 +92,7 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 	size_t usable = ROUND_UP(bytes, page);
 	/* An alignment above a page leaves no room in front. */
 	size_t lead = colour == COLOUR_CHOOSE && alignment <= page ? secure.large_lead_bytes : 0;
-	size_t span_bytes = usable + trailer_bytes() + (colour == COLOUR_CHOOSE ? lead : colour);
+	size_t span_bytes = usable + secure.large_trailer_bytes + (colour == COLOUR_CHOOSE ? lead : colour);
 	struct span *large = header_take();
 
 	if (large == NULL)
@@ -225,7 +108,7 @@ static struct span *span_for_block(size_t bytes, size_t alignment, size_t colour
 		colour = 0;
 	} else if (colour == COLOUR_CHOOSE) {
 		/* The block starts in the first unit. */
-		size_t room = min_size(range->units * UNIT_BYTES - usable - trailer_bytes() - lead, UNIT_BYTES - page - lead);
+		size_t room = min_size(range->units * UNIT_BYTES - usable - secure.large_trailer_bytes - lead, UNIT_BYTES - page - lead);
 		colour = lead + colour_next(bytes, alignment, room);
 	}
 	DCHECK(colour < UNIT_BYTES);
@@ -254,7 +137,7 @@ static void *publish(struct span *large)
 
 static size_t large_usable_max(const struct span *large)
 {
-	return large->start + large->units * UNIT_BYTES - large->base - trailer_bytes();
+	return large->start + large->units * UNIT_BYTES - large->base - secure.large_trailer_bytes;
 }
 
 /* Zeroes what is dirty of a block that nobody else knows yet. */
@@ -293,25 +176,18 @@ static int drop_all(const struct span *large)
 }
 
 /* All is zero, unless somebody wrote to freed memory: what seems to be gone may be there again. */
-static void *make_secure(struct span *large, const struct span_range *range, size_t bytes, bool zeroed,
-                              size_t *changed)
+static void *make_secure(struct span *large, const struct span_range *range, size_t bytes, bool zeroed, size_t *changed)
 {
-	void *block = (void *)large->base;
-
 	*changed = large->large_bytes;
 	large->born_zero = range->dirty_units <= range->units / 4;
-	if (range->dirty_units == range->units && secure.verify && bytes <= WIPE_BYTES_MAX) {
-		if (!secure_is_zero(block, large->large_bytes)) {
-			*changed = secure_first_nonzero(block, large->large_bytes);
-			os_zero(block, large->large_bytes);
-		}
-	} else if (zeroed && drop_all(large) != 0) {
+	if (range->dirty_units == range->units && secure.verify && bytes <= LARGE_WIPE_BYTES_MAX)
+		*changed = large_mend(large);
+	else if (zeroed && drop_all(large) != 0)
 		zero_dirty(large);
-	}
-	fortify(large, bytes);
+	large_fortify(large, bytes);
 	lock_take(&space_lock);
 	span_forget_dirty(range->start, range->units);
-	publish(large);
+	void *block = publish(large);
 	lock_release(&space_lock);
 	return block;
 }
@@ -379,96 +255,6 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 	place_release(start, units, mapped_units, error, dirty, false);
 }
 
-/* ---- Freed blocks that stay inaccessible for a while: with security level 2 ---- */
-
-/* Blocks and bytes of address space, without memory. */
-#define HIDDEN_MAX 64
-#define HIDDEN_BYTES_MAX GIB
-
-static struct {
-	struct span *blocks[HIDDEN_MAX];        /* in no order */
-	size_t count;
-	size_t bytes;
-} hidden;                                       /* under space_lock */
-
-ALWAYS_INLINE void release(struct span *large, bool clean);
-
-/* One of them leaves, chosen at random; NULL if there is none. Under space_lock. */
-static struct span *hidden_leave(void)
-{
-	if (hidden.count == 0)
-		return NULL;
-	size_t index = chacha_below(&secure_space_random, hidden.count);
-	struct span *large = hidden.blocks[index];
-
-	hidden.blocks[index] = hidden.blocks[--hidden.count];
-	hidden.bytes -= large->units * UNIT_BYTES;
-	return large;
-}
-
-static void reveal(struct span *large)
-{
-	/* Where the markers stay the memory must: nobody gets it any more. */
-	if (os_guard_remove((void *)large->start, large->units * UNIT_BYTES) == 0)
-		release(large, true);
-}
-
-/* False if the kernel has no guards for it. */
-static bool hide(struct span *large)
-{
-	size_t bytes = large->units * UNIT_BYTES;
-	struct span *leaving;
-
-	if (bytes > HIDDEN_BYTES_MAX / 2 || os_guard_install((void *)large->start, bytes) != 0)
-		return false;
-	do {
-		leaving = NULL;
-		lock_take(&space_lock);
-		if (hidden.count == HIDDEN_MAX || hidden.bytes + bytes > HIDDEN_BYTES_MAX) {
-			leaving = hidden_leave();
-		} else {
-			hidden.blocks[hidden.count++] = large;
-			hidden.bytes += bytes;
-		}
-		lock_release(&space_lock);
-		if (leaving != NULL)
-			reveal(leaving);
-	} while (leaving != NULL);
-	return true;
-}
-
-bool large_reveal_all(void)
-{
-	bool any = false;
-
-	for (;;) {
-		lock_take(&space_lock);
-		struct span *large = hidden_leave();
-		lock_release(&space_lock);
-		if (large == NULL)
-			return any;
-		reveal(large);
-		any = true;
-	}
-}
-
-static NOINLINE void release_secured(struct span *large)
-{
-	guards_remove(large);
-	if (secure.hides_large && secure.guard_bytes > 0 && hide(large))
-		return;
-	release(large, wipe_whole(large));
-}
-
-void large_release(struct span *large)
-{
-	memcheck_freed((void *)large->base, large->large_bytes);
-	if (UNLIKELY(large->secured))
-		release_secured(large);
-	else
-		release(large, false);
-}
-
 /* clean: none of its memory is there. */
 ALWAYS_INLINE void release(struct span *large, bool clean)
 {
@@ -480,11 +266,57 @@ ALWAYS_INLINE void release(struct span *large, bool clean)
 	lock_release(&space_lock);
 }
 
+static void reveal(struct span *large)
+{
+	if (hidden_uncover(large))
+		release(large, true);
+}
+
+static bool hide(struct span *large)
+{
+	struct span *leaving;
+
+	if (!hidden_cover(large))
+		return false;
+	while ((leaving = hidden_put(large)) != NULL)
+		reveal(leaving);
+	return true;
+}
+
+bool large_reveal_all(void)
+{
+	struct span *large;
+	bool any = false;
+
+	while ((large = hidden_take()) != NULL) {
+		reveal(large);
+		any = true;
+	}
+	return any;
+}
+
+static NOINLINE void release_secured(struct span *large)
+{
+	large_guards_remove(large);
+	if (secure.hides_large && secure.guard_bytes > 0 && hide(large))
+		return;
+	release(large, large_wipe_whole(large));
+}
+
+void large_release(struct span *large)
+{
+	memcheck_freed((void *)large->base, large->large_bytes);
+	if (UNLIKELY(large->secured))
+		release_secured(large);
+	else
+		release(large, false);
+}
+
 /* Gives back the units behind the block's last page. If metadata for them can't be had, the block stays as it is. */
 static void shrink(struct span *large, size_t bytes)
 {
 	size_t usable = ROUND_UP(max_size(bytes, 1), os_page_bytes());
-	size_t keep = UNIT_COUNT(large->base + usable + trailer_bytes() - large->start);
+	size_t keep = UNIT_COUNT(large->base + usable + secure.large_trailer_bytes - large->start);
 	size_t tail_units = large->units - keep;
 	bool moved = large->moved.units > keep;
 
@@ -519,7 +351,7 @@ bool large_resize_in_place(struct span *large, size_t bytes)
 	bool fits = usable <= large_usable_max(large);
 	if (!fits) {
 		uintptr_t end = large->start + large->units * UNIT_BYTES;
-		size_t more = UNIT_COUNT(large->base + usable + trailer_bytes() - end);
+		size_t more = UNIT_COUNT(large->base + usable + secure.large_trailer_bytes - end);
 		fits = span_take_at(end, more, &range);
 		if (fits) {
 			span_forget_dirty(range.start, range.units);
@@ -542,15 +374,15 @@ bool large_ask_again(struct span *large, size_t bytes)
 	if (bytes > PTRDIFF_MAX - 3 * UNIT_BYTES)
 		return false;
 	if (bytes < asked)
-		wipe(large->base + bytes, asked - bytes);
+		large_wipe(large->base + bytes, asked - bytes);
 	os_zero((char *)large->base + asked, secure.canary_bytes);
 	if (bytes <= large->large_bytes && large->large_bytes - bytes < max_size(UNIT_BYTES, large->large_bytes / 4)) {
-		set_asked(large, bytes);
+		large_set_asked(large, bytes);
 		return true;
 	}
-	guards_remove(large);
+	large_guards_remove(large);
 	bool fits = large_resize_in_place(large, bytes);
-	fortify(large, fits ? bytes : asked);
+	large_fortify(large, fits ? bytes : asked);
 	return fits;
 }
 
@@ -597,7 +429,7 @@ static void source_release(struct span *large, struct move move)
 	if (large->units > move.units) {
 		uintptr_t rest = large->start + move.units * UNIT_BYTES;
 		if (secure.on && large->base + large->asked_bytes > rest)
-			wipe(rest, large->base + large->asked_bytes - rest);
+			large_wipe(rest, large->base + large->asked_bytes - rest);
 		place_release(rest, large->units - move.units, 0, 0, true, false);
 	}
 	lock_take(&space_lock);
@@ -661,7 +493,7 @@ void *large_move(struct span *large, size_t bytes)
 		return NULL;
 	DCHECK(ROUND_UP(bytes, os_page_bytes()) > large_usable_max(large));
 	if (secure.on)
-		unfortify(large);
+		large_unfortify(large);
 	size_t moving = move.units * UNIT_BYTES;
 	bool two = move.units < large->units;
 	struct span *target = target_take(bytes, large->base - large->start, moving, two);
@@ -671,12 +503,12 @@ void *large_move(struct span *large, size_t bytes)
 	}
 	if (target == NULL) {
 		if (secure.on)
-			fortify(large, large->asked_bytes);
+			large_fortify(large, large->asked_bytes);
 		return NULL;
 	}
 	copy_rest(large, target, moving);
 	if (secure.on)
-		fortify(target, bytes);
+		large_fortify(target, bytes);
 	atomic_fetch_add_explicit(&moved_mappings, move.mappings - large->moved.mappings, memory_order_relaxed);
 	lock_take(&space_lock);
 	target->moved.units = move.units;

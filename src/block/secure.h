@@ -1,5 +1,5 @@
 /* The security levels' settings, and what they do to one block: canary, zeros, what was asked for. doc/design.md tells how
- * the parts fit, doc/security.md what is promised. Used by slab.c, large.c, src/thread/ and src/api/.
+ * the parts fit, doc/security.md what is promised. Used by slab.c, large.c and its parts, src/thread/ and src/api/.
  *
  *   a small block:    | what was asked for | canary, 8 bytes | zeros |
  *                     |<------------------ class size -------------->|      slack = class size - what was asked for

@@ -81,7 +81,7 @@ struct span {
 	_Atomic uint32_t notified;      /* the epoch in which it was linked on a stack, 0 if it is not */
 	_Atomic(struct span *) next_notified;
 	ledger_byte large_state;        /* large: the ledger, one byte */
-	uint8_t guards;                 /* sides that have a guard page (enum side), with a security level */
+	uint8_t guards;                 /* sides that have a guard page (GUARD_BEFORE, GUARD_BEHIND), with a security level */
 	union {
 		struct {
 			struct span *next;  /* slab: partial list; retired: list of its kind */
