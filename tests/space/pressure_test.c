@@ -57,7 +57,7 @@ static void folder(const char *name)
 
 static void put_in(const char *folder_name, const char *file, const char *text)
 {
-	char path[128];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", folder_name, file);
 	put(path, text);
@@ -65,7 +65,7 @@ static void put_in(const char *folder_name, const char *file, const char *text)
 
 static void put_number_in(const char *folder_name, const char *file, uint64_t value)
 {
-	char path[128];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", folder_name, file);
 	put_number(path, value);
