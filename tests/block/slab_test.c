@@ -457,7 +457,7 @@ static void test_sweep_refused(void **state UNUSED)
 	struct span *slab = make(CLASS_OF_1024);
 	size_t granule = slab_granule_bytes(slab);
 	size_t count = slab_block_count(slab);
-	void *hole = (void *)(slab->start + 8 * granule);
+	void *hole = (void *)(slab->start + ROUND_DOWN(slab->units * UNIT_BYTES / 2, granule));
 
 	assert_true(claim_try(slab));
 	assert_int_equal(slab_refill(slab, entries, count), count);

@@ -242,7 +242,8 @@ static void test_free_pages(void **state UNUSED)
 	struct quarry_stats holes = measured();
 	sweep_all(SLAB_SWEEP_LOOK, false);
 	assert_near(holes.resident_free_page_bytes, sweep_figures().left_bytes, 2);
-	assert_true(holes.resident_free_page_bytes > count * 256 / 2);
+	/* Larger pages are seldom free of all blocks. */
+	assert_true(holes.resident_free_page_bytes > count * 256 / (os_page_bytes() / 2048));
 	assert_near(holes.resident_bytes, full.resident_bytes, 2);
 	assert_estimate(5);
 	/* Given back: gone from here, and beside it. */
@@ -351,7 +352,7 @@ static void test_moved(void **state UNUSED)
 static void test_mixture(void **state UNUSED)
 {
 	SKIP_EMULATED("mincore says nothing of large ranges");
-	SKIP_PAGES_AS_SLABS("what is weighed by granules is not in the kernel's pages");
+	SKIP_COUNTED_PAGES("what is weighed by granules is not in them");
 	size_t count = rounds(60000, 6000);
 	char **small = make(count, 1, 600);
 	char **medium = make(count / 8, 600, 33000);

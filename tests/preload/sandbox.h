@@ -2,19 +2,25 @@
 #ifndef QUARRY_TESTS_PRELOAD_SANDBOX_H
 #define QUARRY_TESTS_PRELOAD_SANDBOX_H
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* musl's gcc doesn't find the kernel's headers. */
+#if __has_include(<linux/filter.h>)
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#else
+enum { SECCOMP_RET_KILL_PROCESS = 0, SECCOMP_RET_ALLOW = 1, SECCOMP_RET_ERRNO = 2, SECCOMP_FILTER_FLAG_TSYNC = 1 };
+#endif
+
 /* What every sandbox allows, and `more`; with any other call the filter does `action` from now on. flags:
  * SECCOMP_FILTER_FLAG_TSYNC for all threads, 0 for the calling one and those that it makes. False if it can't be set up. */
 static inline bool enter_sandbox_by(unsigned action, const int *more, size_t more_count, unsigned flags)
 {
-#if defined(__x86_64__) || defined(__aarch64__)
+#if defined(SECCOMP_SET_MODE_FILTER) && (defined(__x86_64__) || defined(__aarch64__))
 	static const int allowed[] = { SYS_read, SYS_write, SYS_exit, SYS_exit_group, SYS_mmap, SYS_munmap, SYS_mremap,
 		                       SYS_madvise, SYS_mprotect, SYS_futex, SYS_rt_sigreturn, SYS_clock_gettime };
 	enum { ALLOWED = sizeof(allowed) / sizeof(allowed[0]) };
