@@ -95,6 +95,11 @@ void _assert_memory_equal(const void *const a, const void *const b, const size_t
 	must(memcmp(a, b, size) == 0, "memory", (unsigned long)a, (unsigned long)b, file, line);
 }
 
+void _assert_memory_not_equal(const void *const a, const void *const b, const size_t size, const char *const file, const int line)
+{
+	must(memcmp(a, b, size) != 0, "other memory", (unsigned long)a, (unsigned long)b, file, line);
+}
+
 void _assert_in_range(const LargestIntegralType value, const LargestIntegralType minimum, const LargestIntegralType maximum,
                       const char *const file, const int line)
 {
