@@ -36,9 +36,9 @@ void secure_random_start(struct chacha *random)
 	chacha_start(random, key, number);
 }
 
-void secure_fork_prepare(void)
+void secure_fork_prepare(bool single_threaded)
 {
-	forks_threads = !os_is_single_threaded();
+	forks_threads = !single_threaded;
 }
 
 void secure_fork_child(void)

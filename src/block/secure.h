@@ -64,7 +64,7 @@ void secure_random_start(struct chacha *random);
 HIDDEN extern struct chacha secure_space_random;
 
 /* Before a fork, and in its child. */
-void secure_fork_prepare(void);
+void secure_fork_prepare(bool single_threaded);
 void secure_fork_child(void);
 
 /* The process is the child of a fork by one with several threads. The kernel copies memory page by page while the others write:

@@ -175,8 +175,8 @@ int os_thread_id_quick(void);
  * alternate one, a coroutine's. A thread's control block counts as stack: it is readable and lies above. */
 uintptr_t os_stack_end(uintptr_t here);
 
-/* Surely no other thread: false where the C library doesn't tell. */
-bool os_is_single_threaded(void);
+/* Surely no other thread; `unsaid` where the C library doesn't tell (glibc does, 2.32 and later). */
+bool os_is_single_threaded(bool unsaid);
 
 /* ---- inspect.c: opens files below /proc ---- */
 

@@ -241,7 +241,7 @@ bool os_is_first_thread(void)
 /* glibc 2.32 and later. */
 extern char __libc_single_threaded __attribute__((weak));
 
-bool os_is_single_threaded(void)
+bool os_is_single_threaded(bool unsaid)
 {
-	return &__libc_single_threaded != NULL && __libc_single_threaded != 0;
+	return &__libc_single_threaded != NULL ? __libc_single_threaded != 0 : unsaid;
 }

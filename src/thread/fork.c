@@ -41,7 +41,7 @@ void fork_prepare(void)
 	}
 	if (lock_above != NULL)
 		lock_take(lock_above);
-	secure_fork_prepare();
+	secure_fork_prepare(os_is_single_threaded(life_is_alone()));
 	lock_fork_begin();
 }
 

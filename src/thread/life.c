@@ -19,11 +19,19 @@ static _Thread_local uint32_t shared_calls __attribute__((tls_model("initial-exe
 /* The thread that main runs in; asked for at the start, when no sandbox can object. 0: unknown. */
 static _Atomic uintptr_t first_thread;
 
+/* Another one has called, which it does without a heap at first. */
+static _Atomic bool met_others;
+
 /* Written before the second thread exists. */
 static bool without_heaps;
 
 static pthread_key_t heap_key;
 static _Atomic bool heap_key_made;
+
+static bool is_first(void)
+{
+	return port_thread_self() == atomic_load_explicit(&first_thread, memory_order_relaxed);
+}
 
 /* Runs in the thread that ends, with other libraries' destructors before and after: what they still do goes to the
  * shared heap. */
@@ -33,7 +41,7 @@ static void life_end(void *heap)
 	thread_heap_distance = 0;
 	pool_give(heap);
 	scavenger_heap_given();
-	if (port_thread_self() == atomic_load_explicit(&first_thread, memory_order_relaxed))
+	if (is_first())
 		scavenger_stop();
 }
 
@@ -57,6 +65,8 @@ static struct heap *heap_found_again(void)
 {
 	struct heap *heap = NULL;
 
+	if (!atomic_load_explicit(&met_others, memory_order_relaxed) && !is_first())
+		atomic_store_explicit(&met_others, true, memory_order_relaxed);
 	if (atomic_load_explicit(&heap_key_made, memory_order_acquire) && shared_calls != CALLS_NO_MORE)
 		heap = pthread_getspecific(heap_key);
 	if (heap != NULL)
@@ -88,8 +98,14 @@ struct heap *life_heap_if_any(void)
 	return thread_heap_distance != 0 ? heap_at(thread_heap_distance) : heap_found_again();
 }
 
+bool life_is_alone(void)
+{
+	return is_first() && !atomic_load_explicit(&met_others, memory_order_relaxed);
+}
+
 void life_fork_child(void)
 {
+	atomic_store_explicit(&met_others, false, memory_order_relaxed);
 	atomic_store_explicit(&first_thread, port_thread_self(), memory_order_relaxed);
 }
 

@@ -17,6 +17,9 @@ struct heap *life_heap(void);
 /* The same without deciding anything, for slow paths that free. */
 struct heap *life_heap_if_any(void);
 
+/* The calling thread is the first, and no other has ever called, as far as it knows. */
+bool life_is_alone(void);
+
 /* In the child of a fork: its only thread is its first. */
 void life_fork_child(void);
 
