@@ -14,11 +14,19 @@ replay() {
 		not_ok "$name"
 		return
 	fi
-	like "$(timeout 120 "$scratch/$name" "$folder/corpus/$name"/* 2>&1)" "^[1-9][0-9]+ inputs$" "$name"
+	again "" "$name"
+}
+# again OPTIONS NAME
+again() {
+	like "$(QUARRY_CONFIG='' QUARRY_OPTIONS=$1 timeout 120 "$scratch/$2" "$folder/corpus/$2"/* 2>&1)" "^[1-9][0-9]+ inputs$" \
+	     "$2${1:+ with $1}"
 }
 
 tools=$QUARRY_SOURCE/tools
 replay operations
+for options in secure=1 secure=2 guard=on; do
+	again "$options" operations
+done
 replay options
 replay elf "$tools/elf_file.c"
 replay symbolize "$tools/symbolize.c" "$tools/command.c"
