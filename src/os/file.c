@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "base/bits.h"
 #include "base/port.h"
 #include "os/fault.h"
+#include "os/lines.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -162,6 +164,33 @@ long os_file_content(const char *path, void *buffer, size_t capacity)
 	long length = read_all(number, buffer, capacity);
 	SYSCALL1(SYS_close, number);
 	return length;
+}
+
+int lines_read(long file, bool (*visit)(const char *line, void *context), void *context)
+{
+	char buffer[4096 + 1];
+	size_t have = 0;
+	bool is_start = true;           /* of a line: the rest of a longer one is passed by */
+	long got;
+
+	while ((got = SYSCALL3(SYS_read, file, buffer + have, sizeof(buffer) - 1 - have)) > 0) {
+		have += (size_t)got;
+		char *line = buffer;
+		char *end;
+		while ((end = memchr(line, '\n', (size_t)(buffer + have - line))) != NULL ||
+		       have - (size_t)(line - buffer) > 1024) {
+			bool whole = end != NULL;
+			end = whole ? end : buffer + have - 1;
+			*end = 0;
+			if (is_start && !visit(line, context))
+				return -ENOMEM;
+			is_start = whole;
+			line = end + 1;
+		}
+		have -= (size_t)(line - buffer);
+		memmove(buffer, line, have);
+	}
+	return (int)got;
 }
 
 /* ---- Writing ---- */

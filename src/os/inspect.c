@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "base/text.h"
 #include "os/fault.h"
+#include "os/lines.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -40,38 +41,30 @@ static bool mapping_read(const char *line, struct os_mapping *mapping)
 	return true;
 }
 
+struct mappings {
+	bool (*visit)(const struct os_mapping *mapping, void *context);
+	void *context;
+};
+
+static bool mapping_visit(const char *line, void *context)
+{
+	const struct mappings *mappings = context;
+	struct os_mapping mapping;
+
+	return !mapping_read(line, &mapping) || mappings->visit(&mapping, mappings->context);
+}
+
 int os_mappings(bool (*visit)(const struct os_mapping *mapping, void *context), void *context)
 {
-	/* A line has 73 characters before its path, which may be cut. */
-	char buffer[4096 + 1];
-	size_t have = 0;
-	bool is_start = true;           /* of a line: the rest of a longer one is passed by */
+	struct mappings mappings = { visit, context };
 	long file = syscall_open_read("/proc/self/maps", 0);
-	long got;
 
 	if (syscall_failed(file))
 		return (int)file;
-	while ((got = SYSCALL3(SYS_read, file, buffer + have, sizeof(buffer) - 1 - have)) > 0) {
-		have += (size_t)got;
-		char *line = buffer;
-		char *end;
-		while ((end = memchr(line, '\n', (size_t)(buffer + have - line))) != NULL || have - (size_t)(line - buffer) > 1024) {
-			struct os_mapping mapping;
-			bool whole = end != NULL;
-			end = whole ? end : buffer + have - 1;
-			*end = 0;
-			if (is_start && mapping_read(line, &mapping) && !visit(&mapping, context)) {
-				SYSCALL1(SYS_close, file);
-				return -ENOMEM;
-			}
-			is_start = whole;
-			line = end + 1;
-		}
-		have -= (size_t)(line - buffer);
-		memmove(buffer, line, have);
-	}
+	/* A line has 73 characters before its path, which may be cut. */
+	int error = lines_read(file, mapping_visit, &mappings);
 	SYSCALL1(SYS_close, file);
-	return (int)got;
+	return error;
 }
 
 /* ---- Pages ---- */
@@ -168,27 +161,40 @@ long os_threads(int *ids, size_t most)
 	return got < 0 ? got : count;
 }
 
+struct thread_status {
+	uintptr_t blocked;
+	bool is_known;
+	bool has_ended;
+};
+
+static bool status_visit(const char *line, void *context)
+{
+	static const char blocked[] = "SigBlk:\t";
+	static const char ended[] = "State:\tZ";
+	struct thread_status *status = context;
+
+	if (strncmp(line, blocked, sizeof(blocked) - 1) == 0) {
+		hex_read(line + sizeof(blocked) - 1, &status->blocked);
+		status->is_known = true;
+	}
+	status->has_ended |= strncmp(line, ended, sizeof(ended) - 1) == 0;
+	return true;
+}
+
 bool os_thread_blocks(int id, uint64_t *signals)
 {
-	static const char word[] = "\nSigBlk:\t";
-	static const char ended[] = "\nState:\tZ";
-	char path[64], status[2048 + 1];
+	char path[64];
 	struct text text = text_over(path, sizeof(path));
+	struct thread_status status = { 0 };
 
 	text_format(&text, "/proc/self/task/%u/status", (uint64_t)(unsigned)id);
 	long file = syscall_open_read(path, 0);
 	if (syscall_failed(file))
 		return false;
-	long got = SYSCALL3(SYS_read, file, status, sizeof(status) - 1);
+	bool whole = lines_read(file, status_visit, &status) == 0;
 	SYSCALL1(SYS_close, file);
-	if (got <= 0)
+	if (!whole || !status.is_known || status.has_ended)
 		return false;
-	status[got] = 0;
-	const char *found = strstr(status, word);
-	uintptr_t mask;
-	if (found == NULL || strstr(status, ended) != NULL)
-		return false;
-	hex_read(found + sizeof(word) - 1, &mask);
-	*signals = mask;
+	*signals = status.blocked;
 	return true;
 }

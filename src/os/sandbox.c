@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/bits.h"
+#include "os/lines.h"
 #include "os/os.h"
 #include "os/syscall.h"
 
@@ -21,58 +21,42 @@
 
 /* ---- The file that tells ---- */
 
-/* Names of lines that count are shorter. */
-#define NAME_BYTES 20
-
-struct scan {
-	char name[NAME_BYTES];
-	size_t length;
-	bool in_value;
-	uint64_t value;
+struct told {
 	uint64_t mode;
 	uint64_t count;
+	bool any;
 };
 
-static void scan_line_end(struct scan *scan)
+static void number_after(const char *line, const char *name, uint64_t *value)
 {
-	scan->name[min_size(scan->length, NAME_BYTES - 1)] = 0;
-	if (strcmp(scan->name, "Seccomp") == 0)
-		scan->mode = scan->value;
-	else if (strcmp(scan->name, "Seccomp_filters") == 0)
-		scan->count = scan->value;
-	*scan = (struct scan){ .mode = scan->mode, .count = scan->count };
+	size_t length = strlen(name);
+
+	if (strncmp(line, name, length) != 0)
+		return;
+	*value = 0;
+	for (line += length; *line >= '0' && *line <= '9'; line++)
+		*value = *value * 10 + (uint64_t)(*line - '0');
 }
 
-/* Name:\tvalue\n, of which names that are cut and values that are no numbers don't matter. */
-static void scan_byte(struct scan *scan, char byte)
+static bool line_visit(const char *line, void *context)
 {
-	if (byte == '\n')
-		scan_line_end(scan);
-	else if (scan->in_value)
-		scan->value = byte >= '0' && byte <= '9' ? scan->value * 10 + (uint64_t)(byte - '0') : scan->value;
-	else if (byte == ':')
-		scan->in_value = true;
-	else if (scan->length++ < NAME_BYTES - 1)
-		scan->name[scan->length - 1] = byte;
+	struct told *told = context;
+
+	told->any = true;
+	number_after(line, "Seccomp:\t", &told->mode);
+	number_after(line, "Seccomp_filters:\t", &told->count);
+	return true;
 }
 
 /* From the file's position to its end, which moves there. Kernels before 5.9 tell the mode alone: that a first filter was
  * added, not that another one was. */
 static bool read_filters(const struct os_file *status, uint64_t *filters)
 {
-	struct scan scan = { 0 };
-	char buffer[2048];
-	bool found = false;
-	long length;
+	struct told told = { 0 };
+	bool whole = lines_read(status->number, line_visit, &told) == 0;
 
-	do {
-		length = SYSCALL3(SYS_read, status->number, buffer, sizeof(buffer));
-		for (long i = 0; i < length; i++)
-			scan_byte(&scan, buffer[i]);
-		found |= length > 0;
-	} while (length > 0 || length == -EINTR);
-	*filters = scan.mode << 32 | scan.count;
-	return length == 0 && found;
+	*filters = told.mode << 32 | told.count;
+	return whole && told.any;
 }
 
 static bool rewind_to_start(const struct os_file *status)

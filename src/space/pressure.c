@@ -187,9 +187,7 @@ void pressure_close(void)
 {
 	if (files_may_be_touched())
 		files_close();
-	else
-		forget_all();
-	pressure_rest();
+	forget_all();
 }
 
 /* ---- Formats ---- */
