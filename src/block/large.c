@@ -179,8 +179,8 @@ static int drop_all(const struct span *large)
 static void *make_secure(struct span *large, const struct span_range *range, size_t bytes, bool zeroed, size_t *changed)
 {
 	*changed = large->large_bytes;
-	large->born_zero = range->dirty_units <= range->units / 4;
-	if (range->dirty_units == range->units && secure.verify && bytes <= LARGE_WIPE_BYTES_MAX)
+	large->born_zero = range->dirty_units <= range->units / 2;
+	if (range->dirty_units == range->units && large_is_verified(bytes))
 		*changed = large_mend(large);
 	else if (zeroed && drop_all(large) != 0)
 		zero_dirty(large);
@@ -255,13 +255,17 @@ static void units_release(uintptr_t start, size_t units, size_t mapped_units, bo
 	place_release(start, units, mapped_units, error, dirty, false);
 }
 
-/* clean: none of its memory is there. */
-ALWAYS_INLINE void release(struct span *large, bool clean)
+ALWAYS_INLINE void release(struct span *large, enum remains remains)
 {
+	bool moved = large->moved.units > 0;
+
 	atomic_store_explicit(&large->multiplier, 0, memory_order_release);
-	units_release(large->start, large->units, 1, large->moved.units > 0, clean);
+	if (remains != REMAINS_ENDS || moved)
+		units_release(large->start, large->units, 1, moved, remains == REMAINS_NOTHING);
 	atomic_fetch_sub_explicit(&moved_mappings, large->moved.mappings, memory_order_relaxed);
 	lock_take(&space_lock);
+	if (remains == REMAINS_ENDS && !moved)
+		span_release_ends(large->start, large->units, (large->base + large->asked_bytes + secure.canary_bytes - 1 - large->start) >> UNIT_LOG2);
 	header_retire(large);
 	lock_release(&space_lock);
 }
@@ -269,7 +273,7 @@ ALWAYS_INLINE void release(struct span *large, bool clean)
 static void reveal(struct span *large)
 {
 	if (hidden_uncover(large))
-		release(large, true);
+		release(large, REMAINS_NOTHING);
 }
 
 static bool hide(struct span *large)
@@ -309,7 +313,7 @@ void large_release(struct span *large)
 	if (UNLIKELY(large->secured))
 		release_secured(large);
 	else
-		release(large, false);
+		release(large, REMAINS_ALL);
 }
 
 /* Gives back the units behind the block's last page. If metadata for them can't be had, the block stays as it is. */

@@ -4,17 +4,27 @@
 #include "os/os.h"
 #include "space/purge.h"
 
-/* Above what is always zeroed by writing (large_secure.h) memory is dropped, unless the program's blocks of late were mostly
- * touched, which the time tells that the kernel took: then up to some MiB are written to as well, but every so many-th time.
- * Only blocks that began with hardly any memory tell: what else is there may be what we have written to. Writing touches pages
- * that the program has not, which its time tells in turn: then the next one is dropped again. A page that is dropped and needed
- * again costs forty times what zeroing it does. */
-#define WIPE_DENSE_BYTES_MAX (4 * MIB)
+/* What a freed block used is written to where the program's blocks of late were mostly touched, and dropped where they were not:
+ * a page that is dropped and needed again costs forty times what zeroing it does, and one that is written to though nobody had
+ * touched it as much. The time that the kernel takes to drop a block tells which it is; every so many-th is dropped to be told
+ * again. What else is there of a block that didn't begin with hardly any memory may be what we have written to: it tells only
+ * while nothing is written. Writing that takes as long as page faults do tells in its turn. */
+#define WIPE_WRITE_BYTES_MAX (32 * MIB)
 #define WIPE_CALL_NS 3000
-#define WIPE_DENSE_UNIT_NS 1000
-#define WIPE_SPARSE_UNIT_NS 10000
-#define WIPE_DENSE_TRIES 1024
-static _Atomic uint32_t wipes_left;     /* by writing, before the kernel is asked again */
+#define WIPE_THERE_UNIT_NS 1000
+#define WIPE_AWAY_UNIT_NS 10000
+
+_Atomic int32_t large_touched;
+
+static int32_t touched(void)
+{
+	return atomic_load_explicit(&large_touched, memory_order_relaxed);
+}
+
+static void set_touched(int32_t value)
+{
+	atomic_store_explicit(&large_touched, value, memory_order_relaxed);
+}
 
 static uintptr_t front_guard(const struct span *large)
 {
@@ -57,7 +67,7 @@ void large_wipe(uintptr_t from, size_t bytes)
 
 	if (!secure.zero)
 		return;
-	if (bytes <= LARGE_WIPE_BYTES_MAX || page_from >= page_to || purge_range((void *)page_from, page_to - page_from) != 0) {
+	if (bytes <= LARGE_VERIFY_BYTES_MAX || page_from >= page_to || purge_range((void *)page_from, page_to - page_from) != 0) {
 		os_zero((void *)from, bytes);
 		return;
 	}
@@ -65,31 +75,76 @@ void large_wipe(uintptr_t from, size_t bytes)
 	os_zero((void *)page_to, from + bytes - page_to);
 }
 
-bool large_wipe_whole(const struct span *large)
+static void wipe_learn(bool was_there, bool tells)
 {
-	size_t page = os_page_bytes();
-	uintptr_t from = ROUND_DOWN(large->base, page);
-	size_t bytes = ROUND_UP(large->base + large->asked_bytes + secure.canary_bytes, page) - from;
-	uint32_t left = atomic_load_explicit(&wipes_left, memory_order_relaxed);
-	uint64_t units = bytes >> UNIT_LOG2;
+	int32_t known = touched();
 
-	if (!secure.zero)
-		return false;
-	if (bytes <= LARGE_WIPE_BYTES_MAX) {
+	if (!was_there && (tells || known < 0))
+		set_touched(LARGE_UNTOUCHED);
+	else if (was_there && known < 0)
+		set_touched(known + 1);
+	else if (was_there && tells)
+		set_touched(LARGE_TOUCHED);
+}
+
+static enum remains wipe_by_writing(const struct span *large, size_t bytes)
+{
+	if (bytes <= LARGE_VERIFY_BYTES_MAX) {
 		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
-		return false;
+		return REMAINS_ALL;
 	}
 	uint64_t began_ns = os_now_ns();
-	if ((left > 0 && bytes <= WIPE_DENSE_BYTES_MAX) || purge_range((void *)from, bytes) != 0) {
-		os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
-		bool was_away = os_now_ns() - began_ns >= units * WIPE_SPARSE_UNIT_NS;
-		atomic_store_explicit(&wipes_left, was_away || left == 0 ? 0 : left - 1, memory_order_relaxed);
-		return false;
+	os_zero((void *)large->base, large->asked_bytes + secure.canary_bytes);
+	if (os_now_ns() - began_ns >= (bytes >> UNIT_LOG2) * WIPE_AWAY_UNIT_NS)
+		set_touched(LARGE_UNTOUCHED);
+	else if (touched() > 0)
+		set_touched(touched() - 1);
+	return REMAINS_ALL;
+}
+
+/* All of [from, to) goes but for the pages at its ends, which the next block here would touch again: its first bytes and its
+ * canary. Where nothing may be retained, all that the span has. */
+static enum remains wipe_by_dropping(const struct span *large, uintptr_t from, uintptr_t to)
+{
+	size_t kept = os_page_bytes();
+
+	if (to - from <= 2 * kept || purge_retained_max() == 0) {
+		from = large->start;
+		to = large->start + large->units * UNIT_BYTES;
+		kept = 0;
 	}
-	bool was_there = os_now_ns() - began_ns >= WIPE_CALL_NS + units * WIPE_DENSE_UNIT_NS;
-	if (large->born_zero)
-		atomic_store_explicit(&wipes_left, was_there ? WIPE_DENSE_TRIES : 0, memory_order_relaxed);
-	return true;
+	uint64_t began_ns = os_now_ns();
+	if (purge_range((void *)(from + kept), to - from - 2 * kept) != 0)
+		return wipe_by_writing(large, to - from);
+	uint64_t there_ns = WIPE_CALL_NS + ((to - from) >> UNIT_LOG2) * WIPE_THERE_UNIT_NS;
+	wipe_learn(os_now_ns() - began_ns >= there_ns, large->born_zero);
+	if (kept == 0)
+		return REMAINS_NOTHING;
+	os_zero((void *)from, kept);
+	os_zero((void *)(to - kept), kept);
+	return REMAINS_ENDS;
+}
+
+enum remains large_wipe_whole(const struct span *large)
+{
+	uintptr_t from = ROUND_DOWN(large->base, os_page_bytes());
+	uintptr_t to = ROUND_UP(large->base + large->asked_bytes + secure.canary_bytes, os_page_bytes());
+	bool is_verified = to - from <= LARGE_VERIFY_BYTES_MAX;
+
+	if (!secure.zero)
+		return REMAINS_ALL;
+	/* The child of a fork would get a copy of each page first. */
+	if ((is_verified ? touched() < 0 : touched() <= 0) || to - from > WIPE_WRITE_BYTES_MAX || purge_is_held())
+		return wipe_by_dropping(large, from, to);
+	/* Not what would be dropped the moment after. */
+	if (purge_before_release((void *)large->start, large->units * UNIT_BYTES))
+		return REMAINS_NOTHING;
+	return wipe_by_writing(large, to - from);
+}
+
+bool large_is_verified(size_t asked)
+{
+	return secure.verify && asked <= LARGE_VERIFY_BYTES_MAX && touched() >= 0;
 }
 
 size_t large_mend(const struct span *large)

@@ -235,12 +235,11 @@ static struct span *free_neighbour(const struct region *region, uintptr_t addres
 	return span->kind == SPAN_FREE ? span : NULL;
 }
 
-/* Makes [start, start + units), all dirty or all clean, free, merged with its free neighbours. */
-static void free_add(const struct region *region, uintptr_t start, size_t units, bool dirty)
+/* Makes [start, start + units), of which so many are dirty, free, merged with its free neighbours. */
+static void free_add(const struct region *region, uintptr_t start, size_t units, size_t dirty_units)
 {
 	struct span *before = free_neighbour(region, start - UNIT_BYTES);
 	struct span *after = free_neighbour(region, start + units * UNIT_BYTES);
-	size_t dirty_units = dirty ? units : 0;
 
 	if (before != NULL) {
 		free_remove(region, before);
@@ -439,23 +438,40 @@ bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
 	return true;
 }
 
+/* Its dirty bits are set. */
+static void units_release(struct region *region, uintptr_t start, size_t units, size_t mapped_units, size_t dirty_units)
+{
+	DCHECK(lock_is_held(&space_lock));
+	if (mapped_units > 0)
+		page_map_set_in(region, start, mapped_units, &span_nobody);
+	region_bits_clear(region->aged, region_unit(region, start), units);
+	total_add(&spans.used_units, (size_t)0 - units);
+	DCHECK(descriptors.ranges > 0);
+	descriptors.ranges--;
+	free_add(region, start, units, dirty_units);
+}
+
 void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, bool dirty)
+{
+	struct region *region = region_of((void *)start);
+
+	if (dirty)
+		region_bits_set(region->dirty, region_unit(region, start), units);
+	else
+		region_bits_clear(region->dirty, region_unit(region, start), units);
+	units_release(region, start, units, mapped_units, dirty ? units : 0);
+}
+
+void span_release_ends(uintptr_t start, size_t units, size_t last)
 {
 	struct region *region = region_of((void *)start);
 	size_t first = region_unit(region, start);
 
-	DCHECK(lock_is_held(&space_lock));
-	if (mapped_units > 0)
-		page_map_set_in(region, start, mapped_units, &span_nobody);
-	if (dirty)
-		region_bits_set(region->dirty, first, units);
-	else
-		region_bits_clear(region->dirty, first, units);
-	region_bits_clear(region->aged, first, units);
-	total_add(&spans.used_units, (size_t)0 - units);
-	DCHECK(descriptors.ranges > 0);
-	descriptors.ranges--;
-	free_add(region, start, units, dirty);
+	DCHECK(last < units);
+	region_bits_clear(region->dirty, first, units);
+	region_bits_set(region->dirty, first, 1);
+	region_bits_set(region->dirty, first + last, 1);
+	units_release(region, start, units, 1, last == 0 ? 1 : 2);
 }
 
 bool span_split(void)

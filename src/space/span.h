@@ -29,6 +29,9 @@ static inline void span_release(uintptr_t start, size_t units, bool dirty)
 	span_release_mapped(start, units, units, dirty);
 }
 
+/* The same for a large block of which the first unit and the one with this number are dirty, no others. */
+void span_release_ends(uintptr_t start, size_t units, size_t last);
+
 /* A range that was taken will be released in one piece more: false if what that needs can't be had. Or it is one again. */
 bool span_split(void);
 void span_join(void);
