@@ -139,7 +139,7 @@ static NOINLINE void *allocate_plain(size_t size, enum guard_kind kind, const vo
 		unsigned class_index = size_class_of(max_size(size + secure.canary_bytes, 1));
 		if (LIKELY(heap_has_choice(heap, class_index))) {
 			struct chacha *random = &heap->secured.random;
-			struct entry entry = heap_pick(heap, class_index, size_classes[class_index].choice, chacha_8(random));
+			struct entry entry = heap_pick(heap, class_index, secure_choice(class_index), chacha_8(random));
 			return hand_out(entry, class_index, size, kind);
 		}
 	}
@@ -149,28 +149,6 @@ static NOINLINE void *allocate_plain(size_t size, enum guard_kind kind, const vo
 static COLD void *hand_out_written(struct entry entry, unsigned class_index, size_t size, enum guard_kind kind)
 {
 	return hand_out(entry, class_index, size, kind);
-}
-
-/* Every call from here is its last act, so nothing is saved. A thread without a heap finds no choice in the empty one. */
-void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *caller)
-{
-	struct heap *heap = heap_at(thread_heap_distance);
-	struct chacha *random = &heap->secured.random;
-
-	if (UNLIKELY(size > SECURE_QUICK_BYTES - CANARY_BYTES) || UNLIKELY(!secure.quick))
-		return allocate_plain(size, kind, caller);
-	unsigned class_index = size_class_magazine[(size + CANARY_BYTES - 1) >> GRANULE_LOG2] >> MAGAZINE_LOG2;
-	if (UNLIKELY(!heap_has_choice(heap, class_index)))
-		return allocate_plain(size, kind, caller);
-	struct entry entry = heap_pick_quick(&heap->counted.stock[class_index], secure.quick_classes[class_index].choice,
-	                                     random->bytes[--random->left]);
-	size_t class_bytes = secure.quick_classes[class_index].bytes;
-	if (LIKELY(ledger_get(entry.state) == LEDGER_CACHED) && UNLIKELY(!secure_is_zero_quick(entry.block, class_bytes)))
-		return hand_out_written(entry, class_index, size, kind);
-	begin_life(entry.state);
-	((uint8_t *)entry.state)[secure.quick_classes[class_index].slack_at] = (uint8_t)(class_bytes - size);
-	secure_set_canary(entry.block, size);
-	return entry.block;
 }
 
 /* ---- Freeing ---- */
@@ -256,52 +234,39 @@ ALWAYS_INLINE bool may_pass(const struct bin *bin, const struct span *slab)
  * from the processor. */
 #define FETCH_BLOCKS 32
 
-static NOINLINE void pass(struct heap *heap, struct span *slab, void *block, ledger_byte *state)
+/* The look at the state was a load: another thread may free the block by mistake right now, and who loses must neither zero it nor
+ * keep it (model/ledger.pml). Where there is no other a load and a store do; a compare-and-swap waits for all stores before it. */
+ALWAYS_INLINE bool end_own_life(ledger_byte *state)
 {
-	unsigned class_index = slab->class_index;
-	uintptr_t ahead = FETCH_BLOCKS * (uintptr_t)slab->block_bytes;
-
-	if ((uintptr_t)block - heap->secured.passed[class_index] + ahead < 2 * ahead) {
-		__builtin_prefetch((char *)block + ahead, 1);
-		__builtin_prefetch((char *)block - ahead, 1);
-	}
-	heap->secured.passed[class_index] = (uintptr_t)block;
-	heap->bins[class_index].passes--;
-	secure_zero_quick(block, slab->block_bytes);
-	slab_return(slab, state);
+	if (LIKELY(__atomic_load_n(secure.single_threaded, __ATOMIC_RELAXED) == 0))
+		return ledger_end_life(state, LEDGER_LEAVING);
+	if (UNLIKELY(ledger_get(state) != LEDGER_LIVE))
+		return false;
+	ledger_set(state, LEDGER_LEAVING);
+	return true;
 }
 
-/* As secure_allocate_plain. The magazine last: up to then six registers hold what the long way needs. */
+#define QUICK(name) name
+#define QUICK_TARGET
+#include "api/secure_quick.h"
+
+#if defined(SECURE_WIDE)
+#define QUICK(name) name##_wide
+#define QUICK_TARGET SECURE_WIDE
+#include "api/secure_quick.h"
+#define BY_WIDTH(function, ...) (LIKELY(secure.wide) ? function##_wide(__VA_ARGS__) : function(__VA_ARGS__))
+#else
+#define BY_WIDTH(function, ...) function(__VA_ARGS__)
+#endif
+
+void *secure_allocate_plain(size_t size, enum guard_kind kind, const void *caller)
+{
+	return BY_WIDTH(allocate_quick, size, kind, caller);
+}
+
 void secure_release_own(struct span *slab, void *block, ledger_byte *state, size_t said, size_t alignment, const char *call)
 {
-	unsigned class_index = slab->class_index;
-
-	/* The look at the state was a load: another thread may free the block by mistake right now, and who loses must neither
-	 * zero it nor keep it (model/ledger.pml). */
-	if (UNLIKELY(!ledger_end_life(state, LEDGER_LEAVING))) {
-		report_bad_pointer(call, block);
-		return;
-	}
-	if (UNLIKELY(class_index >= SECURE_QUICK_CLASSES) || UNLIKELY(!secure.quick) ||
-	    UNLIKELY(!secure_canary_stands(block, slab->block_bytes - ((uint8_t *)state)[secure.quick_classes[class_index].slack_at]))) {
-		release_own(slab, block, state, said, alignment, call);
-		return;
-	}
-	struct heap *heap = heap_at(thread_heap_distance);
-	struct magazine *stock = &heap->counted.stock[class_index];
-	struct entry *top = stock->top;
-	if (UNLIKELY(top == stock->limit)) {
-		if (may_pass(&heap->bins[class_index], slab))
-			pass(heap, slab, block, state);
-		else
-			release_own(slab, block, state, said, alignment, call);
-		return;
-	}
-	secure_zero_quick(block, slab->block_bytes);
-	end_life(state);
-	top[1].block = block;
-	top[1].state = state;
-	stock->top = top + 1;
+	BY_WIDTH(release_quick, slab, block, state, said, alignment, call);
 }
 
 /* After a fork the slabs of threads that are gone are looked through: what is CACHED in them becomes FREE (pool.c). */

@@ -7,6 +7,11 @@
 /* A guard must leave most of a unit to blocks. */
 #define GUARDS_PER_UNIT_MIN 16
 
+/* The more places, the farther apart blocks lie that were asked for one after another: what a program that walks through its
+ * structures in the order in which it built them pays is half with 16 of what it is with 32 (doc/performance.md). */
+#define CHOICE_MAX_LEVEL_1 16
+#define CHOICE_MAX_LEVEL_2 32
+
 struct secure secure;
 struct chacha secure_space_random;
 
@@ -48,6 +53,16 @@ void secure_fork_child(void)
 		chacha_turn(&secure_space_random, os_now_ns());
 }
 
+static bool has_wide_vectors(void)
+{
+#if defined(SECURE_WIDE)
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("avx2");
+#else
+	return false;
+#endif
+}
+
 void secure_configure(const struct options *options)
 {
 	unsigned level = options->secure;
@@ -60,11 +75,13 @@ void secure_configure(const struct options *options)
 	chacha_start(&root, key, 0);
 	secure_random_start(&keys);
 	secure_random_start(&secure_space_random);
+	secure.single_threaded = os_single_threaded_flag();
 	secure.zero = is_on(options->secure_zero, true);
 	secure.verify = secure.zero && is_on(options->secure_verify, true);
 	secure.canary = is_on(options->secure_canary, true);
 	secure.rest = secure.canary && secure.zero && level >= 2;
 	secure.random = is_on(options->secure_random, true);
+	secure.choice_max = level >= 2 ? CHOICE_MAX_LEVEL_2 : CHOICE_MAX_LEVEL_1;
 	secure.hides_large = is_on(options->secure_large, level >= 2);
 	secure.said = is_on(options->secure_said, level >= 2);
 	secure.guards = options->secure_guards != OPTION_secure_guards_level ? (uint8_t)(options->secure_guards - 1)
@@ -81,13 +98,14 @@ void secure_configure(const struct options *options)
 		secure.quarantine_bytes = options->secure_quarantine;
 		secure.quarantine_blocks = options->secure_quarantine_blocks;
 	}
+	secure.wide = has_wide_vectors();
 	secure.keys[0] = chacha_64(&keys);
 	secure.keys[1] = chacha_64(&keys) | 1;
 	secure.quick = secure.verify && secure.canary && secure.random && !secure.said && secure.quarantine_bytes == 0;
 	for (unsigned i = 0; i < SECURE_QUICK_CLASSES; i++) {
 		secure.quick_classes[i].bytes = (uint16_t)size_classes[i].size;
 		secure.quick_classes[i].slack_at = (uint16_t)(size_classes[i].ledger_bytes + sizeof(uint64_t));
-		secure.quick_classes[i].choice = size_classes[i].choice;
+		secure.quick_classes[i].choice = (uint16_t)secure_choice(i);
 	}
 	secure.on = true;
 }
@@ -108,20 +126,20 @@ size_t secure_slack_changed(const void *block, size_t asked, size_t bytes)
 	return asked + sizeof(canary) + secure_first_nonzero(at + asked + sizeof(canary), bytes - asked - sizeof(canary));
 }
 
+#if defined(SECURE_WIDE)
+static SECURE_WIDE bool is_zero_wide(const void *block, size_t bytes)
+{
+	return secure_is_zero_long_wide(block, bytes);
+}
+#endif
+
 bool secure_is_zero(const void *block, size_t bytes)
 {
-	const secure_vector *at = block;
-	size_t left = bytes / sizeof(*at);
-
-	for (; left >= 8; left -= 8, at += 8) {
-		secure_vector any = (at[0] | at[1] | at[2] | at[3]) | (at[4] | at[5] | at[6] | at[7]);
-		if ((any[0] | any[1]) != 0)
-			return false;
-	}
-	secure_vector any = { 0 };
-	for (; left > 0; left--)
-		any |= *at++;
-	return (any[0] | any[1]) == 0;
+#if defined(SECURE_WIDE)
+	if (LIKELY(secure.wide))
+		return is_zero_wide(block, bytes);
+#endif
+	return secure_is_zero_long(block, bytes);
 }
 
 size_t secure_first_nonzero(const void *block, size_t bytes)

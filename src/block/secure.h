@@ -34,7 +34,10 @@ struct secure {
 	bool hides_large;               /* freed large blocks stay inaccessible for a while */
 	bool rest;                      /* the slack behind the canary is looked at when a block is freed */
 	bool said;                      /* size and alignment that a free says are checked */
+	bool wide;                      /* the machine has vectors of 32 bytes */
 	uint8_t guards;                 /* enum secure_guards */
+	uint8_t choice_max;             /* what random places choose from, at most */
+	const char *single_threaded;    /* os_single_threaded_flag */
 	size_t canary_bytes;            /* that a request is raised by */
 	uint64_t keys[2];               /* of canaries; the second is odd */
 	size_t quarantine_bytes;        /* of a heap; 0: none */
@@ -70,6 +73,12 @@ void secure_fork_child(void);
 /* The process is the child of a fork by one with several threads. The kernel copies memory page by page while the others write:
  * ledger, slack and blocks need not agree there. What doesn't is mended and not reported. */
 HIDDEN extern bool secure_doubtful;
+
+/* With random places one of so many is handed out, as far as there are. */
+ALWAYS_INLINE size_t secure_choice(unsigned class_index)
+{
+	return min_size(size_classes[class_index].choice, secure.choice_max);
+}
 
 /* ---- What was asked for ---- */
 
@@ -147,70 +156,26 @@ size_t secure_slack_changed(const void *block, size_t asked, size_t bytes);
 
 /* ---- Zeros ---- */
 
-typedef uint64_t secure_vector __attribute__((vector_size(16), may_alias));
+/* Up to here a block is short or middling. */
+#define SECURE_SHORT_BYTES ((size_t)64)
+#define SECURE_MIDDLE_BYTES ((size_t)256)
 
-/* Quick classes. Up to 256 bytes in three lengths and without a loop, whose end would be predicted wrongly at every other
- * block: each of the longer ones is covered by what its front and its end have in one of these, which overlap. */
-#define SECURE_SHORT_BYTES ((size_t)48)
-#define SECURE_MIDDLE_BYTES ((size_t)128)
-#define SECURE_LOOP_BYTES ((size_t)256)
+#define ZEROS(name) name
+#define ZEROS_TARGET
+#define ZEROS_BYTES 16
+#define ZEROS_NONE(vector) (((vector)[0] | (vector)[1]) == 0)
+#include "block/secure_zeros.h"
 
-ALWAYS_INLINE secure_vector *secure_at(const void *block, size_t offset)
-{
-	return (secure_vector *)((uintptr_t)block + offset);
-}
-
-ALWAYS_INLINE void secure_zero_64(void *block, size_t offset)
-{
-	secure_vector *at = secure_at(block, offset);
-
-	at[0] = at[1] = at[2] = at[3] = (secure_vector){ 0 };
-}
-
-/* All of a block of a quick class. */
-ALWAYS_INLINE void secure_zero_quick(void *block, size_t class_bytes)
-{
-	if (class_bytes <= SECURE_SHORT_BYTES) {
-		*secure_at(block, 0) = (secure_vector){ 0 };
-		*secure_at(block, min_size(class_bytes - 16, 16)) = (secure_vector){ 0 };
-		*secure_at(block, class_bytes - 16) = (secure_vector){ 0 };
-		return;
-	}
-	secure_zero_64(block, 0);
-	secure_zero_64(block, class_bytes - 64);
-	if (class_bytes <= SECURE_MIDDLE_BYTES)
-		return;
-	secure_zero_64(block, 64);
-	secure_zero_64(block, class_bytes - 128);
-	if (class_bytes <= SECURE_LOOP_BYTES)
-		return;
-	for (size_t offset = 128; offset < class_bytes - 128; offset += 64)
-		secure_zero_64(block, offset);
-}
-
-ALWAYS_INLINE secure_vector secure_any_64(const void *block, size_t offset)
-{
-	const secure_vector *at = secure_at(block, offset);
-
-	return (at[0] | at[1]) | (at[2] | at[3]);
-}
-
-ALWAYS_INLINE bool secure_is_zero_quick(const void *block, size_t class_bytes)
-{
-	secure_vector any;
-
-	if (class_bytes <= SECURE_SHORT_BYTES) {
-		any = *secure_at(block, 0) | *secure_at(block, min_size(class_bytes - 16, 16)) | *secure_at(block, class_bytes - 16);
-	} else {
-		any = secure_any_64(block, 0) | secure_any_64(block, class_bytes - 64);
-		if (class_bytes > SECURE_MIDDLE_BYTES)
-			any |= secure_any_64(block, 64) | secure_any_64(block, class_bytes - 128);
-		if (class_bytes > SECURE_LOOP_BYTES)
-			for (size_t offset = 128; offset < class_bytes - 128; offset += 64)
-				any |= secure_any_64(block, offset);
-	}
-	return (any[0] | any[1]) == 0;
-}
+/* The same by wide vectors, in functions of SECURE_WIDE, which run where secure.wide says so. */
+#if defined(__x86_64__)
+#define SECURE_WIDE __attribute__((target("avx2")))
+typedef long long secure_bits __attribute__((vector_size(32)));
+#define ZEROS(name) name##_wide
+#define ZEROS_TARGET SECURE_WIDE
+#define ZEROS_BYTES 32
+#define ZEROS_NONE(vector) __builtin_ia32_ptestz256((secure_bits)(vector), (secure_bits)(vector))
+#include "block/secure_zeros.h"
+#endif
 
 /* bytes is a multiple of 16, and the block aligned to it. */
 bool secure_is_zero(const void *block, size_t bytes);

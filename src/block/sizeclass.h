@@ -35,7 +35,7 @@ struct size_class {
 	uint8_t colour_lines;           /* slabs start 0 to this many lines into their span */
 	uint16_t ledger_bytes;          /* of a slab, a multiple of 8 */
 	uint16_t magazine_max;          /* entries */
-	uint8_t choice;                 /* with random places one of so many is handed out, as far as there are */
+	uint8_t choice;                 /* with random places one of so many at most: secure_choice (secure.h) */
 };
 
 HIDDEN extern const struct size_class size_classes[CLASS_COUNT];

@@ -177,6 +177,8 @@ uintptr_t os_stack_end(uintptr_t here);
 
 /* Surely no other thread; `unsaid` where the C library doesn't tell (glibc does, 2.32 and later). */
 bool os_is_single_threaded(bool unsaid);
+/* For who asks often: not 0 while there is surely no other thread. */
+const char *os_single_threaded_flag(void);
 
 /* ---- inspect.c: opens files below /proc ---- */
 

@@ -245,3 +245,10 @@ bool os_is_single_threaded(bool unsaid)
 {
 	return &__libc_single_threaded != NULL ? __libc_single_threaded != 0 : unsaid;
 }
+
+const char *os_single_threaded_flag(void)
+{
+	static const char unsaid;
+
+	return &__libc_single_threaded != NULL ? &__libc_single_threaded : &unsaid;
+}

@@ -354,7 +354,7 @@ static void fetch_newest(const struct heap *heap, unsigned class_index, size_t c
 struct entry heap_take_any(struct heap *heap, unsigned class_index)
 {
 	struct magazine *stock = &heap->stock[class_index];
-	size_t choice = secure.random ? size_classes[class_index].choice : 1;
+	size_t choice = secure.random ? secure_choice(class_index) : 1;
 
 	if (stock->top <= heap->counted.low[class_index] && refill(heap, class_index))
 		fetch_newest(heap, class_index, choice + HEAP_AHEAD);

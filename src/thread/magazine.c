@@ -47,10 +47,10 @@ static void set_limit(struct heap *heap, unsigned class_index)
 
 	heap->stock[class_index].limit = bin->entries + bin->allowed;
 	if (heap->stock != heap->magazines) {
-		size_t low = min_size(bin->allowed / LOW_FRACTION, size_classes[class_index].choice + HEAP_AHEAD - 1u);
+		size_t low = min_size(bin->allowed / LOW_FRACTION, secure_choice(class_index) + HEAP_AHEAD - 1u);
 		/* heap_pick_quick relies on it. */
 		DCHECK(!secure.quick || class_index >= SECURE_QUICK_CLASSES ||
-		       low == size_classes[class_index].choice + HEAP_AHEAD - 1u);
+		       low == secure_choice(class_index) + HEAP_AHEAD - 1u);
 		heap->counted.low[class_index] = bin->entries + low;
 	}
 }

@@ -4,9 +4,14 @@
 #include <unistd.h>
 
 #include "base/options.h"
+#include "block/large.h"
+#include "block/large_secure.h"
+#include "block/lookup.h"
 #include "block/secure.h"
 #include "block/slab.h"
 #include "os/os.h"
+#include "space/purge.h"
+#include "space/span.h"
 
 static const char magazine_place;
 
@@ -97,32 +102,126 @@ static void test_canary(void **state UNUSED)
 
 /* ---- Zeros ---- */
 
-static void test_zeros(void **state UNUSED)
+static void zero_any(void *block, size_t bytes)
+{
+	memset(block, 0, bytes);
+}
+
+#if defined(SECURE_WIDE)
+static SECURE_WIDE void zero_wide(void *block, size_t bytes)
+{
+	secure_zero_quick_wide(block, bytes);
+}
+
+static SECURE_WIDE bool is_zero_wide(const void *block, size_t bytes)
+{
+	return secure_is_zero_quick_wide(block, bytes);
+}
+#endif
+
+/* Exactly the blocks of these classes, and every byte of them. */
+static void check_zeros(unsigned classes, void (*zero)(void *block, size_t bytes), bool (*is_zero)(const void *block, size_t bytes))
 {
 	static unsigned char memory[40000] ALIGNED(64);
-	unsigned char *block = memory + 64;
+	unsigned char *block = memory + 80;
 
-	for (unsigned class_index = 0; class_index < CLASS_FIRST_ALIGNED; class_index++) {
+	for (unsigned class_index = 0; class_index < classes; class_index++) {
 		size_t bytes = size_classes[class_index].size;
-		bool quick = class_index < SECURE_QUICK_CLASSES;
 		memset(memory, 0xff, sizeof(memory));
-		if (quick)
-			secure_zero_quick(block, bytes);
-		else
-			memset(block, 0, bytes);
+		zero(block, bytes);
 		for (size_t i = 0; i < 64; i++)
 			assert_true(block[-1 - (ptrdiff_t)i] == 0xff && block[bytes + i] == 0xff);
 		assert_int_equal(secure_first_nonzero(block, bytes), bytes);
-		assert_true(secure_is_zero(block, bytes));
-		assert_true(!quick || secure_is_zero_quick(block, bytes));
+		assert_true(is_zero(block, bytes));
 		for (size_t at = 0; at < bytes; at += bytes > 1024 ? 61 : 1) {
 			block[at] = (unsigned char)(1 << at % 8);
-			assert_false(secure_is_zero(block, bytes));
-			assert_false(quick && secure_is_zero_quick(block, bytes));
+			assert_false(is_zero(block, bytes));
 			assert_int_equal(secure_first_nonzero(block, bytes), at);
 			block[at] = 0;
 		}
 	}
+}
+
+static void test_zeros(void **state UNUSED)
+{
+	bool wide = secure.wide;
+
+	for (unsigned i = 0; i < 2; i++) {
+		secure.wide = wide && i == 1;
+		check_zeros(CLASS_FIRST_ALIGNED, zero_any, secure_is_zero);
+	}
+	secure.wide = wide;
+	check_zeros(SECURE_QUICK_CLASSES, secure_zero_quick, secure_is_zero_quick);
+}
+
+static void test_zeros_wide(void **state UNUSED)
+{
+#if defined(SECURE_WIDE)
+	if (__builtin_cpu_supports("avx2")) {
+		check_zeros(SECURE_QUICK_CLASSES, zero_wide, is_zero_wide);
+		return;
+	}
+#endif
+	print_message("# skipped: this processor has no vectors of 32 bytes\n");
+	skip();
+}
+
+/* ---- Large blocks ---- */
+
+/* Of a block that was written to everywhere. */
+static void check_wiped(int32_t known, size_t bytes, enum remains expected)
+{
+	size_t page = os_page_bytes();
+	struct span *span;
+	ledger_byte *state;
+	size_t changed;
+
+	if (expected == REMAINS_ENDS && bytes < 3 * page)
+		expected = REMAINS_NOTHING;
+	unsigned char *block = large_make_secure(bytes, 16, false, &changed);
+	assert_non_null(block);
+	assert_true(live_block(block, &span, &state));
+	memset(block, 0xaa, bytes);
+	uintptr_t start = span->start;
+	size_t units = span->units, dirty = span_dirty_units();
+	large_touched = known;
+	assert_true(ledger_end_life(state, LEDGER_FREE));
+	large_release(span);
+	assert_int_equal(span_dirty_units() - dirty, expected == REMAINS_ALL ? units : expected == REMAINS_ENDS ? 2 : 0);
+	uintptr_t from = ROUND_DOWN((uintptr_t)block, page), to = ROUND_UP((uintptr_t)block + bytes + CANARY_BYTES, page);
+	size_t resident = os_resident_bytes((void *)from, to - from);
+	assert_int_equal(resident, expected == REMAINS_ALL ? to - from : expected == REMAINS_ENDS ? 2 * page : 0);
+	if (expected == REMAINS_NOTHING)
+		assert_int_equal(os_resident_bytes((void *)start, units * UNIT_BYTES), 0);
+	assert_int_equal(secure_first_nonzero((void *)start, units * UNIT_BYTES), units * UNIT_BYTES);
+	lock_take(&space_lock);
+	assert_true(span_is_valid());
+	lock_release(&space_lock);
+}
+
+/* What is freed is zero; by writing where that is worth it, and not where it would go back at once. */
+static void test_large_wiped(void **state UNUSED)
+{
+	purge_set_retain(16 * MIB);
+	check_wiped(0, 100000, REMAINS_ALL);
+	check_wiped(0, 1 * MIB, REMAINS_ENDS);
+	check_wiped(LARGE_TOUCHED, 1 * MIB, REMAINS_ALL);
+	check_wiped(LARGE_TOUCHED, 8 * MIB, REMAINS_ALL);
+	check_wiped(LARGE_TOUCHED, 20 * MIB, REMAINS_NOTHING);
+	check_wiped(LARGE_UNTOUCHED, 100000, REMAINS_ENDS);
+	check_wiped(LARGE_UNTOUCHED, 8 * MIB, REMAINS_ENDS);
+	purge_set_retain(64 * MIB);
+	check_wiped(LARGE_TOUCHED, 20 * MIB, REMAINS_ALL);
+	check_wiped(LARGE_TOUCHED, 40 * MIB, REMAINS_ENDS);
+	atomic_store(&purge_held, true);
+	check_wiped(LARGE_TOUCHED, 100000, REMAINS_ENDS);
+	check_wiped(LARGE_TOUCHED, 8 * MIB, REMAINS_ENDS);
+	atomic_store(&purge_held, false);
+	purge_set_retain(0);
+	check_wiped(0, 100000, REMAINS_NOTHING);
+	check_wiped(LARGE_TOUCHED, 1 * MIB, REMAINS_NOTHING);
+	check_wiped(LARGE_UNTOUCHED, 1 * MIB, REMAINS_NOTHING);
+	purge_set_retain(16 * MIB);
 }
 
 /* ---- Guards ---- */
@@ -257,6 +356,8 @@ int main(void)
 		cmocka_unit_test(test_slack_fits),
 		cmocka_unit_test(test_canary),
 		cmocka_unit_test(test_zeros),
+		cmocka_unit_test(test_zeros_wide),
+		cmocka_unit_test(test_large_wiped),
 		cmocka_unit_test(test_guards),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_settings),
