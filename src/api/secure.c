@@ -238,7 +238,7 @@ ALWAYS_INLINE bool may_pass(const struct bin *bin, const struct span *slab)
  * keep it (model/ledger.pml). Where there is no other a load and a store do; a compare-and-swap waits for all stores before it. */
 ALWAYS_INLINE bool end_own_life(ledger_byte *state)
 {
-	if (LIKELY(__atomic_load_n(secure.single_threaded, __ATOMIC_RELAXED) == 0))
+	if (LIKELY(*secure.single_threaded == 0))
 		return ledger_end_life(state, LEDGER_LEAVING);
 	if (UNLIKELY(ledger_get(state) != LEDGER_LIVE))
 		return false;

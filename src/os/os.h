@@ -139,7 +139,7 @@ enum os_filters_change {
 };
 /* False where it can't be told (/proc/thread-self, memfd_create: Linux 3.17). */
 bool os_filters_open(struct os_filters *filters);
-/* By the thread that opened it. If nothing has changed it also calls lseek. */
+/* By one thread at a time. If nothing has changed it also calls lseek. */
 enum os_filters_change os_filters_look(const struct os_filters *filters);
 /* Not after one was added: it calls statx and close. */
 void os_filters_close(struct os_filters *filters);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -113,13 +114,19 @@ static enum guard guard_look(const struct os_filters *filters)
 
 /* ---- Both ---- */
 
+/* As they are now. To read it takes a fifth of all this, and most processes have none. */
+static bool learn_filters(struct os_filters *filters)
+{
+	return SYSCALL1(SYS_prctl, PR_GET_SECCOMP) == 0 ||
+	       (read_filters(&filters->status, &filters->known) && rewind_to_start(&filters->status));
+}
+
 bool os_filters_open(struct os_filters *filters)
 {
 	*filters = (struct os_filters){ 0 };
 	if (!may_write_files(sizeof(filters->secret)) || !os_file_open(&filters->status, "/proc/thread-self/status"))
 		return false;
-	if (guard_open(filters) && guard_look(filters) == GUARD_STANDS && read_filters(&filters->status, &filters->known) &&
-	    rewind_to_start(&filters->status))
+	if (guard_open(filters) && guard_look(filters) == GUARD_STANDS && learn_filters(filters))
 		return true;
 	os_filters_close(filters);
 	return false;

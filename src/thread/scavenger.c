@@ -25,7 +25,12 @@ static struct {
 	_Atomic bool watches;                   /* how short memory is */
 	_Atomic bool stopping;
 	_Atomic uint64_t look_ms;
+	struct os_filters filters;              /* as before the second thread; by who changes the word to AWAKE, and by the thread */
+	bool inherited;                         /* these are, from the parent of a fork, and tell nothing */
 } scavenger;
+
+static const char nothing_to_expect = 1;
+const char *scavenger_single_threaded = &nothing_to_expect;
 
 static bool stands_alone(void)
 {
@@ -102,8 +107,18 @@ static bool may_be_last(void)
 	return atomic_load_explicit(&scavenger.stopping, memory_order_relaxed) && pool_counts().in_use == 0;
 }
 
+/* Only now, when calls of the same kind have just been made. */
+static void close_inherited(void)
+{
+	if (!scavenger.inherited)
+		return;
+	os_filters_close(&scavenger.filters);
+	scavenger.inherited = false;
+}
+
 static bool scavenger_run(void)
 {
+	close_inherited();
 	serve(true);
 	/* One look more than there seems to be a need for: what was touched between two looks is not missed. */
 	for (int idle = 0;;) {
@@ -139,6 +154,34 @@ void scavenger_configure(bool on, uint64_t decay_ms, bool watches)
 	atomic_store_explicit(&scavenger.on, on && decay_ms > 0, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.watches, watches, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.look_ms, look_ms, memory_order_relaxed);
+	if (on && decay_ms > 0 && *os_single_threaded_flag() != 0)
+		scavenger_single_threaded = os_single_threaded_flag();
+}
+
+void scavenger_expect(void)
+{
+	scavenger_single_threaded = &nothing_to_expect;
+	os_filters_open(&scavenger.filters);
+}
+
+/* Of a sandbox that was set up meanwhile nobody knows what it allows. */
+static bool may_start(void)
+{
+	if (scavenger.filters.status.number == 0 || scavenger.inherited)
+		return true;
+	switch (os_filters_look(&scavenger.filters)) {
+	case OS_FILTERS_SAME:
+		return true;
+	case OS_FILTERS_UNKNOWN:
+		return false;
+	case OS_FILTERS_ADDED:
+		atomic_store_explicit(&scavenger.on, false, memory_order_relaxed);
+		return false;
+	case OS_FILTERS_LOST:
+		break;
+	}
+	scavenger.filters = (struct os_filters){ 0 };
+	return true;
 }
 
 void scavenger_start_if_needed(void)
@@ -150,7 +193,7 @@ void scavenger_start_if_needed(void)
 	if (!change(SLEEPER_NONE, SLEEPER_AWAKE))
 		return;
 	/* Refused: the next heap's thread tries again. */
-	if (!os_thread_start(scavenger_run, "quarry"))
+	if (!may_start() || !os_thread_start(scavenger_run, "quarry"))
 		set(SLEEPER_NONE);
 }
 
@@ -173,5 +216,6 @@ void scavenger_fork_child(void)
 {
 	purge_set_background(false);
 	set(SLEEPER_NONE);
+	scavenger.inherited = scavenger.filters.status.number != 0;
 	atomic_store_explicit(&scavenger.stopping, false, memory_order_relaxed);
 }

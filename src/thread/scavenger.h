@@ -13,6 +13,12 @@
  * is, in files that it opens when it starts (space/pressure.h). */
 void scavenger_configure(bool on, uint64_t decay_ms, bool watches);
 
+/* calloc calls scavenger_expect when this is 0: pthread_create clears it and then calls calloc, before its first thread
+ * exists (glibc 2.32 and later; elsewhere it is never 0). A sandbox that is set up while threads have hardly allocated yet may
+ * kill for the calls that start the scavenger: whether there is one is asked of files that are opened now. */
+HIDDEN extern const char *scavenger_single_threaded;
+void scavenger_expect(void);
+
 /* A thread has got its heap: starts the scavenger if that was not the only one. No lock is held. */
 void scavenger_start_if_needed(void);
 

@@ -2,6 +2,7 @@
  * allows. The arguments: what the filter does with all others (kill, or the name of an error), then what is done in it.
  * Prints "good", or "no seccomp". */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/futex.h>
 #include <malloc.h>
@@ -259,6 +260,43 @@ static void threads(void)
 	all();
 }
 
+/* ---- Files ---- */
+
+/* Of Quarry's, which close on exec. */
+static unsigned open_files(void)
+{
+	unsigned count = 0;
+
+	for (int number = 3; number < 1100; number++) {
+		char path[64], name[256] = "";
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", number);
+		if (readlink(path, name, sizeof(name) - 1) > 0 && (fcntl(number, F_GETFD) & FD_CLOEXEC) != 0)
+			count += strstr(name, "/status") != NULL || strstr(name, "memfd:quarry") != NULL;
+	}
+	return count;
+}
+
+static void *do_nothing(void *argument)
+{
+	return argument;
+}
+
+/* None before there is a thread; then two, once. */
+static void files(void)
+{
+	unsigned counts[3];
+
+	free(malloc(100));
+	for (size_t i = 0; i < COUNT(counts); i++) {
+		pthread_t thread;
+		counts[i] = open_files();
+		pthread_create(&thread, NULL, do_nothing, NULL);
+		pthread_join(thread, NULL);
+	}
+	printf("%u %u %u\n", counts[0], counts[1], counts[2]);
+	exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
@@ -280,6 +318,8 @@ int main(int argc, char **argv)
 		threads();
 	} else if (strcmp(what, "threads-without") == 0) {
 		threads();
+	} else if (strcmp(what, "files") == 0) {
+		files();
 	} else if (strcmp(what, "double-free") == 0) {
 		volatile char *block = malloc(100);
 		enter(action, of_abort, COUNT(of_abort));

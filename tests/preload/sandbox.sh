@@ -37,7 +37,7 @@ for action in kill EPERM ENOSYS EINVAL; do
 	in_sandbox decay_ms=200 $action alone good "a program with one thread"
 done
 in_sandbox decay_ms=200 kill threads good "threads that have allocated before, all in it"
-in_sandbox decay_ms=200,scavenger=off kill threads-without good "threads that have not"
+in_sandbox decay_ms=200,scavenger=off kill threads-without good "threads that have not, without a thread of our own"
 in_sandbox decay_ms=200 kill threads-each good "each thread has set it up for itself"
 in_sandbox limit=20M,decay_ms=200 EPERM double-free "double free
 status 134" "a report"
@@ -47,6 +47,14 @@ for action in EPERM ENOSYS EINVAL; do
 	in_sandbox decay_ms=200 $action threads good "threads, of which one watches how short memory is"
 done
 in_sandbox decay_ms=200 EPERM threads-without good "threads that have not allocated before: a scavenger is refused"
+# By a flag of glibc's, since 2.32.
+if [ "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc 2\.//')" -ge 32 ] 2>/dev/null; then
+	in_sandbox decay_ms=200 kill threads-without good "threads that have not"
+	in_sandbox "" kill files "0 2 2" "two files from the first thread on"
+	in_sandbox scavenger=off kill files "0 0 0" "none without a thread of our own"
+else
+	skip "threads that have not" "this C library doesn't tell of the first thread"
+fi
 if [ -e "$scratch/static" ]; then
 	is "$(said "$scratch/static" kill alone)" good "a static program"
 else
