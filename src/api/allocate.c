@@ -18,7 +18,6 @@
 #include "space/purge.h"
 #include "thread/life.h"
 #include "thread/sample.h"
-#include "thread/scavenger.h"
 #include "thread/shared.h"
 
 void *allocate_failed(void)
@@ -190,8 +189,6 @@ static NOINLINE void *allocate_zeroed_miss(unsigned class_index, size_t size, co
 
 void *allocate_zeroed(size_t size)
 {
-	if (UNLIKELY(*scavenger_single_threaded == 0))
-		scavenger_expect();
 	if (size > SMALL_BYTES_MAX)
 		return allocate_large((struct asked){ .size = size, .kind = GUARD_KIND_MALLOC, .zeroed = true }, GRANULE_BYTES, CALLER);
 

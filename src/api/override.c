@@ -13,6 +13,7 @@
 #include "observe/info.h"
 #include "observe/stats.h"
 #include "space/purge.h"
+#include "thread/scavenger.h"
 
 /* glibc's numbers; musl has none. */
 #ifndef M_TRIM_THRESHOLD
@@ -26,7 +27,6 @@
 
 PUBLIC void *malloc(size_t size) { return fast_allocate(size); }
 PUBLIC void free(void *block) { fast_release(block, "free"); }
-PUBLIC void *calloc(size_t count, size_t size) { return aligned_calloc(count, size); }
 PUBLIC void *realloc(void *block, size_t size) { return resize(block, size, "realloc"); }
 PUBLIC void *aligned_alloc(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
 PUBLIC void *memalign(size_t alignment, size_t size) { return aligned_memalign(alignment, size); }
@@ -34,6 +34,19 @@ PUBLIC int posix_memalign(void **block, size_t alignment, size_t size) { return 
 PUBLIC void *valloc(size_t size) { return aligned_valloc(size); }
 PUBLIC void *pvalloc(size_t size) { return aligned_pvalloc(size); }
 PUBLIC size_t malloc_usable_size(void *block) { return usable_size(block, "malloc_usable_size"); }
+
+static COLD void *calloc_for_first_thread(size_t count, size_t size, const void *caller)
+{
+	scavenger_expect(caller);
+	return aligned_calloc(count, size);
+}
+
+PUBLIC void *calloc(size_t count, size_t size)
+{
+	if (UNLIKELY(scavenger_first_thread_comes()))
+		return calloc_for_first_thread(count, size, __builtin_return_address(0));
+	return aligned_calloc(count, size);
+}
 
 PUBLIC void *reallocarray(void *block, size_t count, size_t size)
 {

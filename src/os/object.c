@@ -137,6 +137,13 @@ bool os_is_same_object(const void *one, const void *other)
 	return find_object != NULL && object_found(one, &object) && holds(&object, other);
 }
 
+bool os_is_loader(const void *address)
+{
+	uintptr_t base = getauxval(AT_BASE);
+
+	return base == 0 || os_is_same_object(address, (const void *)base);
+}
+
 const char *os_program_path(void)
 {
 	static char path[4096];

@@ -259,6 +259,8 @@ bool os_is_in_object(const void *address);
 const char *os_object_name(const void *address);
 /* Both lie in one object; false if that can't be told. */
 bool os_is_same_object(const void *one, const void *other);
+/* It lies in the dynamic loader, or there is none: the program is static. Takes no lock; false if that can't be told. */
+bool os_is_loader(const void *address);
 /* Path of the program's file, as /proc says when first asked, which should be at the start; "" if unknown. */
 const char *os_program_path(void);
 

@@ -30,7 +30,7 @@ static struct {
 } scavenger;
 
 static const char nothing_to_expect = 1;
-const char *scavenger_single_threaded = &nothing_to_expect;
+_Atomic(const char *) scavenger_single_threaded = &nothing_to_expect;
 
 static bool stands_alone(void)
 {
@@ -154,14 +154,17 @@ void scavenger_configure(bool on, uint64_t decay_ms, bool watches)
 	atomic_store_explicit(&scavenger.on, on && decay_ms > 0, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.watches, watches, memory_order_relaxed);
 	atomic_store_explicit(&scavenger.look_ms, look_ms, memory_order_relaxed);
-	if (on && decay_ms > 0 && *os_single_threaded_flag() != 0)
-		scavenger_single_threaded = os_single_threaded_flag();
+	/* Who doesn't want files read wants none to be open. */
+	if (on && decay_ms > 0 && watches && *os_single_threaded_flag() != 0)
+		atomic_store_explicit(&scavenger_single_threaded, os_single_threaded_flag(), memory_order_relaxed);
 }
 
-void scavenger_expect(void)
+void scavenger_expect(const void *caller)
 {
-	scavenger_single_threaded = &nothing_to_expect;
-	os_filters_open(&scavenger.filters);
+	const char *flag = atomic_exchange_explicit(&scavenger_single_threaded, &nothing_to_expect, memory_order_relaxed);
+
+	if (flag != &nothing_to_expect && os_is_loader(caller))
+		os_filters_open(&scavenger.filters);
 }
 
 /* Of a sandbox that was set up meanwhile nobody knows what it allows. */

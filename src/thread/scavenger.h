@@ -7,17 +7,25 @@
 #ifndef QUARRY_THREAD_SCAVENGER_H
 #define QUARRY_THREAD_SCAVENGER_H
 
+#include <stdatomic.h>
+
 #include "base/compiler.h"
 
 /* Before the second thread exists. Off, or a decay_ms of 0: none is ever started. `watches`: it looks how short memory
  * is, in files that it opens when it starts (space/pressure.h). */
 void scavenger_configure(bool on, uint64_t decay_ms, bool watches);
 
-/* calloc calls scavenger_expect when this is 0: pthread_create clears it and then calls calloc, before its first thread
- * exists (glibc 2.32 and later; elsewhere it is never 0). A sandbox that is set up while threads have hardly allocated yet may
- * kill for the calls that start the scavenger: whether there is one is asked of files that are opened now. */
-HIDDEN extern const char *scavenger_single_threaded;
-void scavenger_expect(void);
+/* For calloc under the C library's name: pthread_create clears a flag and then calls it, before its first thread exists
+ * (glibc; elsewhere the flag is never clear). A sandbox that is set up while threads have hardly allocated yet may kill for
+ * the calls that start the scavenger: whether there is one is asked of files that are opened by scavenger_expect (unless the
+ * scavenger doesn't watch: then none is ever opened). Once only, and only if the caller is the loader (glibc 2.35), or the
+ * program static: elsewhere there may be threads already. */
+HIDDEN extern _Atomic(const char *) scavenger_single_threaded;
+ALWAYS_INLINE bool scavenger_first_thread_comes(void)
+{
+	return *atomic_load_explicit(&scavenger_single_threaded, memory_order_relaxed) == 0;
+}
+void scavenger_expect(const void *caller);
 
 /* A thread has got its heap: starts the scavenger if that was not the only one. No lock is held. */
 void scavenger_start_if_needed(void);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "base/memcheck.h"
 #include "base/options.h"
 #include "block/large.h"
 #include "block/large_secure.h"
@@ -187,10 +188,14 @@ static void check_wiped(int32_t known, size_t bytes, enum remains expected)
 	large_touched = known;
 	assert_true(ledger_end_life(state, LEDGER_FREE));
 	large_release(span);
-	assert_int_equal(span_dirty_units() - dirty, expected == REMAINS_ALL ? units : expected == REMAINS_ENDS ? 2 : 0);
+	assert_int_equal(span_dirty_units() - dirty, expected == REMAINS_ALL ? units : expected == REMAINS_ENDS ? min_size(units, 2) : 0);
 	uintptr_t from = ROUND_DOWN((uintptr_t)block, page), to = ROUND_UP((uintptr_t)block + bytes + CANARY_BYTES, page);
 	size_t resident = os_resident_bytes((void *)from, to - from);
-	assert_int_equal(resident, expected == REMAINS_ALL ? to - from : expected == REMAINS_ENDS ? 2 * page : 0);
+	/* The kernel's pages may be smaller than ours. */
+	if (expected == REMAINS_ALL)
+		assert_in_range(resident, bytes, to - from);
+	else
+		assert_int_equal(resident, expected == REMAINS_ENDS ? 2 * page : 0);
 	if (expected == REMAINS_NOTHING)
 		assert_int_equal(os_resident_bytes((void *)start, units * UNIT_BYTES), 0);
 	assert_int_equal(secure_first_nonzero((void *)start, units * UNIT_BYTES), units * UNIT_BYTES);
@@ -202,23 +207,27 @@ static void check_wiped(int32_t known, size_t bytes, enum remains expected)
 /* What is freed is zero; by writing where that is worth it, and not where it would go back at once. */
 static void test_large_wiped(void **state UNUSED)
 {
+	if (MEMCHECK_BUILD) {
+		print_message("# skipped: builds for memcheck have no security levels\n");
+		skip();
+	}
 	purge_set_retain(16 * MIB);
-	check_wiped(0, 100000, REMAINS_ALL);
+	check_wiped(0, 60000, REMAINS_ALL);
 	check_wiped(0, 1 * MIB, REMAINS_ENDS);
 	check_wiped(LARGE_TOUCHED, 1 * MIB, REMAINS_ALL);
 	check_wiped(LARGE_TOUCHED, 8 * MIB, REMAINS_ALL);
 	check_wiped(LARGE_TOUCHED, 20 * MIB, REMAINS_NOTHING);
-	check_wiped(LARGE_UNTOUCHED, 100000, REMAINS_ENDS);
+	check_wiped(LARGE_UNTOUCHED, 60000, REMAINS_ENDS);
 	check_wiped(LARGE_UNTOUCHED, 8 * MIB, REMAINS_ENDS);
 	purge_set_retain(64 * MIB);
 	check_wiped(LARGE_TOUCHED, 20 * MIB, REMAINS_ALL);
 	check_wiped(LARGE_TOUCHED, 40 * MIB, REMAINS_ENDS);
 	atomic_store(&purge_held, true);
-	check_wiped(LARGE_TOUCHED, 100000, REMAINS_ENDS);
+	check_wiped(LARGE_TOUCHED, 60000, REMAINS_ENDS);
 	check_wiped(LARGE_TOUCHED, 8 * MIB, REMAINS_ENDS);
 	atomic_store(&purge_held, false);
 	purge_set_retain(0);
-	check_wiped(0, 100000, REMAINS_NOTHING);
+	check_wiped(0, 60000, REMAINS_NOTHING);
 	check_wiped(LARGE_TOUCHED, 1 * MIB, REMAINS_NOTHING);
 	check_wiped(LARGE_UNTOUCHED, 1 * MIB, REMAINS_NOTHING);
 	purge_set_retain(16 * MIB);

@@ -20,7 +20,7 @@ run() {
 		3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&- 10<&- 2>&1 || status=$?
 	[ "$status" -eq 0 ] || echo "status $status"
 }
-is "$(run decay_ms=40 numbers)" good "high numbers, closed on exec; the first open gets 3; none with one thread"
+is "$(run decay_ms=40 numbers)" good "high numbers, closed on exec; the first open gets 3; none before the first thread, at most one when there is none again"
 is "$(run decay_ms=40 reused)" good "a program that closes all and uses the numbers finds its data whole"
 is "$(run decay_ms=40 forks)" good "children keep them until they have their own"
 is "$(run decay_ms=40 forks-early)" good "also of forks in the moment when they are opened"

@@ -47,8 +47,8 @@ for action in EPERM ENOSYS EINVAL; do
 	in_sandbox decay_ms=200 $action threads good "threads, of which one watches how short memory is"
 done
 in_sandbox decay_ms=200 EPERM threads-without good "threads that have not allocated before: a scavenger is refused"
-# By a flag of glibc's, since 2.32.
-if [ "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc 2\.//')" -ge 32 ] 2>/dev/null; then
+# By a flag and a function of glibc's, since 2.35.
+if [ "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc 2\.//')" -ge 35 ] 2>/dev/null; then
 	in_sandbox decay_ms=200 kill threads-without good "threads that have not"
 	in_sandbox "" kill files "0 2 2" "two files from the first thread on"
 	in_sandbox scavenger=off kill files "0 0 0" "none without a thread of our own"
