@@ -439,12 +439,13 @@ bool span_take_at(uintptr_t start, size_t units, struct span_range *range)
 }
 
 /* Its dirty bits are set. */
-static void units_release(struct region *region, uintptr_t start, size_t units, size_t mapped_units, size_t dirty_units)
+ALWAYS_INLINE void units_release(struct region *region, size_t first, uintptr_t start, size_t units, size_t mapped_units,
+                                 size_t dirty_units)
 {
 	DCHECK(lock_is_held(&space_lock));
 	if (mapped_units > 0)
 		page_map_set_in(region, start, mapped_units, &span_nobody);
-	region_bits_clear(region->aged, region_unit(region, start), units);
+	region_bits_clear(region->aged, first, units);
 	total_add(&spans.used_units, (size_t)0 - units);
 	DCHECK(descriptors.ranges > 0);
 	descriptors.ranges--;
@@ -454,12 +455,13 @@ static void units_release(struct region *region, uintptr_t start, size_t units, 
 void span_release_mapped(uintptr_t start, size_t units, size_t mapped_units, bool dirty)
 {
 	struct region *region = region_of((void *)start);
+	size_t first = region_unit(region, start);
 
 	if (dirty)
-		region_bits_set(region->dirty, region_unit(region, start), units);
+		region_bits_set(region->dirty, first, units);
 	else
-		region_bits_clear(region->dirty, region_unit(region, start), units);
-	units_release(region, start, units, mapped_units, dirty ? units : 0);
+		region_bits_clear(region->dirty, first, units);
+	units_release(region, first, start, units, mapped_units, dirty ? units : 0);
 }
 
 void span_release_ends(uintptr_t start, size_t units, size_t last)
@@ -471,7 +473,7 @@ void span_release_ends(uintptr_t start, size_t units, size_t last)
 	region_bits_clear(region->dirty, first, units);
 	region_bits_set(region->dirty, first, 1);
 	region_bits_set(region->dirty, first + last, 1);
-	units_release(region, start, units, 1, last == 0 ? 1 : 2);
+	units_release(region, first, start, units, 1, last == 0 ? 1 : 2);
 }
 
 bool span_split(void)
